@@ -1,0 +1,1 @@
+"""Ports, passes and the agent."""

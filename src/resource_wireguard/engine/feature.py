@@ -1,0 +1,50 @@
+"""What a feature is: specs it loads, a pure compiler, commands, and sources of facts."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from resource_wireguard.engine.ports import Clock, Host, Secrets, Store
+from resource_wireguard.host.facts import Facts, Questions
+from resource_wireguard.host.state import Piece
+from resource_wireguard.model.settings import Settings
+from resource_wireguard.model.specs import Specs
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One word of the bus: decoded once into request, then handled in the engine's thread."""
+
+    name: str
+    request: type[msgspec.Struct]
+    run: Callable[[Any, Any], Any]
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What a feature may reach: handed to load, commands and sources."""
+
+    store: Store
+    secrets: Secrets
+    host: Host
+    clock: Clock
+    settings: Settings
+
+
+def _nothing_asked(_: Specs) -> Questions:
+    return Questions()
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """One feature, as its folder offers it and the registry lists it.
+
+    migrations are SQL scripts, applied once each and in order. load reads the feature's own specs.
+    compile is pure; questions names what it wants to find in the facts. sources run for ever and learn.
+    """
+
+    name: str
+    migrations: tuple[str, ...] = ()
+    load: Callable[[Resources], Any] | None = None
+    compile: Callable[[Specs, Facts], Sequence[Piece]] | None = None
+    questions: Callable[[Specs], Questions] = _nothing_asked
+    commands: tuple[Command, ...] = ()
+    sources: tuple[Callable[[Any], Awaitable[None]], ...] = ()

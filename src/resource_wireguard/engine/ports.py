@@ -1,0 +1,80 @@
+"""What the engine needs from the outside: a host, a store, secrets and a clock."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from resource_wireguard.host.diff import Plan
+from resource_wireguard.host.facts import Observation, Problem, Questions, Survey
+from resource_wireguard.model.keys import PresharedKey, PrivateKey
+
+
+class Clock(Protocol):
+    """Time as data."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+
+
+class Events(Protocol):
+    """A readable file that becomes ready when something changed on the host."""
+
+    def fileno(self) -> int:
+        """For select(2)."""
+
+    def drain(self) -> int:
+        """Read and forget what is queued; how many messages there were."""
+
+
+class Host(Protocol):
+    """The machine: looked at and changed only through here."""
+
+    def observe(self, questions: Questions = ...) -> Observation:
+        """Look at all our objects; what does not answer becomes a Problem, never an exception."""
+
+    def apply(self, plan: Plan) -> tuple[Problem, ...]:
+        """Carry out a plan; what the kernel refuses becomes a Problem, and other interfaces go on."""
+
+    def survey(self) -> Survey:
+        """What addresses, ports and names are in use on the host, by whomever."""
+
+    def events(self) -> Events:
+        """Subscribe to changes of links, addresses, routes, rules and nft tables."""
+
+
+class Store(Protocol):
+    """One SQL database, owned by the agent alone."""
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows of a SELECT."""
+
+    def execute(self, sql: str, *parameters: Any) -> int:
+        """One change; how many rows it met."""
+
+    def execute_many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """One change for many rows."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing, durable at the end; may be nested."""
+
+
+class Secrets(Protocol):
+    """Key material by name, sealed at rest; part of the surrounding store transaction where it can be."""
+
+    def new_private_key(self) -> PrivateKey:
+        """A fresh Curve25519 private key."""
+
+    def new_preshared_key(self) -> PresharedKey:
+        """A fresh symmetric key."""
+
+    def put(self, name: str, secret: bytes) -> None:
+        """Seal and keep a secret under a name such as 'tunnel/7/private'; replaces an older one."""
+
+    def get(self, name: str) -> bytes | None:
+        """Open one secret; None where there is none. StoreError where the seal does not hold."""
+
+    def get_many(self, prefix: str) -> Mapping[str, bytes]:
+        """Open all secrets whose names begin with prefix."""
+
+    def delete(self, prefix: str) -> None:
+        """Forget all secrets whose names begin with prefix."""

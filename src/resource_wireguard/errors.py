@@ -1,0 +1,90 @@
+"""Every error a user can meet.
+
+    ResourceError              exit 1
+    ├── InvalidInput           1   the request itself is wrong; nothing was changed
+    ├── NotFound               2   no object of that name; the hint offers the nearest one
+    ├── AlreadyExists          2   the name is taken
+    ├── ConflictError          1   two objects claim one thing; both are named
+    ├── ServiceNotRunning      2   no agent answers on the socket
+    ├── AlreadyRunning         2   an agent owns this CONFIG_DIR already
+    ├── PermissionDenied       1   not root, or not the owner of the agent
+    ├── StoreError             1   the database cannot be read or written; the old state is intact
+    └── HostError              1   the kernel, an engine or a tool refused; the next pass tries again
+
+Exit codes follow the Vrooli universal contract: 0 done, 1 failed, 2 nothing to do or no such object.
+"""
+
+from typing import ClassVar
+
+
+class ResourceError(Exception):
+    """One line that names the object, and a hint that names the way out."""
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInput(ResourceError):
+    """The request is wrong as written."""
+
+    kind = "invalid-input"
+
+
+class NotFound(ResourceError):
+    """No object of that name."""
+
+    kind = "not-found"
+    exit_code = 2
+
+
+class AlreadyExists(ResourceError):
+    """The name is taken."""
+
+    kind = "already-exists"
+    exit_code = 2
+
+
+class ConflictError(ResourceError):
+    """Two objects claim one thing."""
+
+    kind = "conflict"
+
+
+class ServiceNotRunning(ResourceError):
+    """No agent answers."""
+
+    kind = "not-running"
+    exit_code = 2
+    retry = True
+
+
+class AlreadyRunning(ResourceError):
+    """Another agent owns this CONFIG_DIR."""
+
+    kind = "already-running"
+    exit_code = 2
+
+
+class PermissionDenied(ResourceError):
+    """The caller may not do this."""
+
+    kind = "permission-denied"
+
+
+class StoreError(ResourceError):
+    """The database cannot be read or written."""
+
+    kind = "store"
+
+
+class HostError(ResourceError):
+    """The kernel, an engine or a tool refused."""
+
+    kind = "host"
+    retry = True

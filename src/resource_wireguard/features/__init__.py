@@ -1,0 +1,1 @@
+"""One folder a feature; each compiles its specs into host state."""

@@ -1,0 +1,76 @@
+"""The diff of two host states: a plan, in an order in which it can be carried out."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from resource_wireguard.host.state import KINDS, HostState, Key, Link, Record
+
+Verb = Literal["create", "change", "delete"]
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One step on one object. before is what is there now, after what shall be."""
+
+    verb: Verb
+    before: Record | None = None
+    after: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """The object that is acted on."""
+        record = self.after or self.before
+        assert record is not None
+        return record
+
+
+Plan = tuple[Action, ...]
+
+
+def diff(desired: HostState, actual: HostState, *, complete: bool = True) -> Plan:
+    """The steps from actual to desired; without a complete observation nothing is deleted.
+
+    Doomed links go first (their ports and addresses must be free for others) and take all that lies on
+    them along; then everything is made in the order of KINDS; what is left over goes last, backwards.
+    """
+    doomed = _doomed(desired, actual, complete)
+    steps = [Action("delete", before=link) for link in doomed.values()]
+    for kind in KINDS:
+        steps.extend(_made(kind, desired, actual, doomed))
+    if complete:
+        for kind in reversed(KINDS):
+            steps.extend(_left_over(kind, desired, actual, doomed))
+    return tuple(steps)
+
+
+def _doomed(desired: HostState, actual: HostState, complete: bool) -> dict[Key, Link]:
+    wanted = desired.of(Link)
+    return {
+        name: link
+        for name, link in actual.of(Link).items()
+        if (complete and name not in wanted) or (name in wanted and wanted[name].engine != link.engine)
+    }
+
+
+def _made(
+    kind: type[Record], desired: HostState, actual: HostState, doomed: dict[Key, Link]
+) -> Iterator[Action]:
+    found = actual.of(kind)
+    for key, after in desired.of(kind).items():
+        before = found.get(key)
+        if before is None or before.interface in doomed:
+            yield Action("create", after=after)
+        elif before != after:
+            yield Action("change", before=before, after=after)
+
+
+def _left_over(
+    kind: type[Record], desired: HostState, actual: HostState, doomed: dict[Key, Link]
+) -> Iterator[Action]:
+    if not kind.removable or kind is Link:
+        return
+    wanted = desired.of(kind)
+    for key, before in actual.of(kind).items():
+        if key not in wanted and before.interface not in doomed:
+            yield Action("delete", before=before)

@@ -1,0 +1,101 @@
+"""What changes by itself: the observation of a host, and what sources have learned."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from resource_wireguard.host.state import HostState
+from resource_wireguard.model.keys import PublicKey
+
+SESSION_LIFETIME = 180.0
+"""Seconds: REJECT_AFTER_TIME of the WireGuard paper; a handshake older than this carries no traffic."""
+
+OFFLINE_AFTER = 3600.0
+"""Seconds without a handshake after which a silent peer is called offline rather than idle."""
+
+
+class PeerFacts(msgspec.Struct, frozen=True, gc=False):
+    """What a device knows of a peer: endpoint as 'address:port', handshake in Unix seconds, bytes."""
+
+    endpoint: str | None = None
+    latest_handshake: float | None = None
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that could not be observed or applied; interface '' where it concerns the whole host."""
+
+    message: str
+    hint: str = ""
+    interface: str = ""
+
+
+class Path(msgspec.Struct, frozen=True):
+    """The way to a destination; the mark keeps it off our own tunnels."""
+
+    address: str
+    fwmark: int = 0
+
+
+class Questions(msgspec.Struct, frozen=True):
+    """What an observation is to find out beyond our own objects: the MTU of paths, the value of sysctls."""
+
+    paths: frozenset[Path] = frozenset()
+    sysctls: frozenset[str] = frozenset()
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """One look at the host. state holds our objects only; complete is False where a part did not answer.
+
+    engine is what new links would be made with: 'kernel', 'userspace', or None where there is neither.
+    path_mtu answers the questions asked, in bytes; default_mtu is that of the default route's link.
+    """
+
+    state: HostState = HostState()
+    peers: Mapping[tuple[str, PublicKey], PeerFacts] = {}
+    engine: str | None = None
+    path_mtu: Mapping[Path, int] = {}
+    default_mtu: int = 1500
+    problems: tuple[Problem, ...] = ()
+    complete: bool = True
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What others use on this host, ours included: asked before something new is chosen."""
+
+    prefixes: frozenset[str] = frozenset()
+    udp_ports: frozenset[int] = frozenset()
+    interfaces: frozenset[str] = frozenset()
+    public_address: str | None = None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """All that compile may know besides specs; now is Unix time in seconds."""
+
+    now: float
+    observation: Observation = Observation()
+    resolved: Mapping[str, str] = {}
+
+    def handshake_age(self, interface: str, key: PublicKey) -> float | None:
+        """Seconds since the latest handshake with a peer, None where there was none."""
+        peer = self.observation.peers.get((interface, key))
+        if peer is None or peer.latest_handshake is None:
+            return None
+        return max(0.0, self.now - peer.latest_handshake)
+
+
+def peer_state(enabled: bool, peer: PeerFacts | None, now: float, fresh_traffic: bool = False) -> str:
+    """'online', 'idle', 'offline', 'never' or 'disabled'.
+
+    A peer without keepalive that says nothing is idle, not down: its last session has ended, and the
+    next packet starts another. Only after OFFLINE_AFTER is it called offline.
+    """
+    if not enabled:
+        return "disabled"
+    if peer is None or peer.latest_handshake is None:
+        return "never"
+    age = now - peer.latest_handshake
+    if age < SESSION_LIFETIME or fresh_traffic:
+        return "online"
+    return "idle" if age < OFFLINE_AFTER else "offline"

@@ -1,0 +1,296 @@
+"""The state of a host: sets of kernel objects, each a frozen record that carries its own key.
+
+What a host should be (compiled from specs) and what it is (observed) are values of this one type, so a
+single diff serves every feature. A new kind of object is one record class here, one entry in KINDS, and
+one driver in system/.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from resource_wireguard.errors import ConflictError
+from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+
+Key = Any
+"""What tells two records of one kind apart; hashable."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One kernel object. removable is False for what can be set but not taken away."""
+
+    removable: ClassVar[bool] = True
+    interface: ClassVar[str | None] = None
+
+    @property
+    def key(self) -> Key:
+        """What tells this record from others of its kind."""
+        raise NotImplementedError
+
+
+class Sysctl(Record, frozen=True):
+    """A kernel setting by its dotted name; the value before is restored by uninstall, not by a pass."""
+
+    removable: ClassVar[bool] = False
+    name: str
+    value: str
+
+    @property
+    def key(self) -> str:
+        """The dotted name."""
+        return self.name
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """A base chain: hook is nft's own text, e.g. 'type nat hook postrouting priority 100; policy accept;'."""
+
+    name: str
+    hook: str
+
+
+class NftRule(msgspec.Struct, frozen=True):
+    """A rule that a feature wants in one chain of our table, in the canonical words of 'nft -n list'."""
+
+    chain: Chain
+    text: str
+    family: str = "inet"
+
+
+class Table(Record, frozen=True):
+    """Our nftables table of one family, with all its rules; replaced in one transaction."""
+
+    family: str
+    chains: tuple[tuple[Chain, tuple[str, ...]], ...]
+
+    @property
+    def key(self) -> str:
+        """The family."""
+        return self.family
+
+
+class Rule(Record, frozen=True):
+    """A routing rule (ip-rule(8)); fwmark 0 means any, invert means 'not fwmark'."""
+
+    priority: int
+    family: int
+    table: int
+    fwmark: int = 0
+    invert: bool = False
+    suppress_prefixlength: int | None = None
+    source: str | None = None
+    input_interface: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """The whole rule: rules are made and removed, never changed."""
+        return self
+
+
+class Link(Record, frozen=True):
+    """A WireGuard interface: the kernel's own, or a TUN device with a userspace engine behind it."""
+
+    name: str
+    tunnel: str
+    engine: str
+    mtu: int
+    up: bool = True
+
+    @property
+    def key(self) -> str:
+        """The interface name."""
+        return self.name
+
+    @property
+    def interface(self) -> str:  # type: ignore[override]
+        """The interface name, as in the records that lie on a link."""
+        return self.name
+
+
+class Device(Record, frozen=True):
+    """The WireGuard part of an interface; it comes and goes with its link."""
+
+    removable: ClassVar[bool] = False
+    interface: str  # type: ignore[misc]
+    private_key: PrivateKey
+    listen_port: int
+    fwmark: int = 0
+
+    @property
+    def key(self) -> str:
+        """The interface name."""
+        return self.interface
+
+
+class Peer(Record, frozen=True):
+    """A peer on a device."""
+
+    interface: str  # type: ignore[misc]
+    public_key: PublicKey
+    preshared_key: PresharedKey | None
+    keepalive: int
+    allowed_ips: frozenset[str]
+
+    @property
+    def key(self) -> tuple[str, PublicKey]:
+        """Interface and public key."""
+        return self.interface, self.public_key
+
+
+class PeerEndpoint(Record, frozen=True):
+    """Where a peer is to be reached, as 'address:port'; only for peers whose endpoint we were told.
+
+    Kept apart from Peer because the kernel learns endpoints by itself: for all other peers there is no
+    such record to be desired, and roaming is not drift. An endpoint cannot be unset in WireGuard.
+    """
+
+    removable: ClassVar[bool] = False
+    interface: str  # type: ignore[misc]
+    public_key: PublicKey
+    endpoint: str
+
+    @property
+    def key(self) -> tuple[str, PublicKey]:
+        """Interface and public key."""
+        return self.interface, self.public_key
+
+
+class Address(Record, frozen=True):
+    """An address with its prefix length on one of our links."""
+
+    interface: str  # type: ignore[misc]
+    address: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Interface and address."""
+        return self.interface, self.address
+
+
+class Route(Record, frozen=True):
+    """A route of our protocol; interface None makes it 'unreachable' (fail closed)."""
+
+    prefix: str
+    interface: str | None  # type: ignore[misc]
+    table: int = 254
+    metric: int = 0
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """Prefix, table and metric: the kernel's own key of a route."""
+        return self.prefix, self.table, self.metric
+
+
+KINDS: tuple[type[Record], ...] = (Sysctl, Table, Rule, Link, Device, Peer, PeerEndpoint, Address, Route)
+"""In the order of making: what protects comes first and, since removal runs backwards, goes last."""
+
+R = TypeVar("R", bound=Record)
+
+
+class HostState(msgspec.Struct, frozen=True):
+    """All objects of all kinds; owners names the tunnel or feature behind each record without an interface."""
+
+    objects: Mapping[type[Record], Mapping[Key, Record]] = {}
+    owners: Mapping[tuple[type[Record], Key], str] = {}
+
+    def of(self, kind: type[R]) -> Mapping[Key, R]:
+        """The records of one kind by their keys."""
+        return self.objects.get(kind, {})  # type: ignore[return-value]
+
+    def owner_of(self, record: Record) -> str:
+        """The tunnel a record serves, '' where none is known."""
+        if record.interface is not None:
+            link = self.of(Link).get(record.interface)
+            return link.tunnel if link else ""
+        return self.owners.get((type(record), record.key), "")
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """What one owner (a tunnel, or a feature's own object) wants on the host."""
+
+    owner: str
+    records: Sequence[Record] = ()
+    rules: Sequence[NftRule] = ()
+
+
+def state_of(records: Iterable[Record]) -> HostState:
+    """A state from loose records, as an observation yields them."""
+    objects: dict[type[Record], dict[Key, Record]] = {}
+    for record in records:
+        objects.setdefault(type(record), {})[record.key] = record
+    return HostState(objects)
+
+
+def build(pieces: Sequence[Piece]) -> HostState:
+    """Fold the pieces of all features into one state; ConflictError names both claimants."""
+    objects: dict[type[Record], dict[Key, Record]] = {}
+    owners: dict[tuple[type[Record], Key], str] = {}
+    for piece in pieces:
+        for record in piece.records:
+            held = objects.setdefault(type(record), {}).setdefault(record.key, record)
+            if held is not record and held != record:
+                raise _two_claims(record, held, pieces)
+            if record.interface is None:
+                owners.setdefault((type(record), record.key), piece.owner)
+    for table in _tables(pieces):
+        objects.setdefault(Table, {})[table.key] = table
+    state = HostState(objects, owners)
+    _check_ports(state)
+    _check_addresses(state)
+    _check_allowed_ips(state)
+    return state
+
+
+def _tables(pieces: Sequence[Piece]) -> Iterable[Table]:
+    families: dict[str, dict[Chain, dict[str, None]]] = {}
+    for piece in pieces:
+        for rule in piece.rules:
+            families.setdefault(rule.family, {}).setdefault(rule.chain, {})[rule.text] = None
+    for family, chains in families.items():
+        ordered = sorted(chains.items(), key=lambda item: item[0].name)
+        yield Table(family, tuple((chain, tuple(texts)) for chain, texts in ordered))
+
+
+def _two_claims(record: Record, held: Record, pieces: Sequence[Piece]) -> ConflictError:
+    claimants = sorted({piece.owner for piece in pieces if record in piece.records or held in piece.records})
+    noun = type(record).__name__.lower()
+    return ConflictError(
+        f"{' and '.join(claimants)} claim the same {noun} {record.key}", "change one of them"
+    )
+
+
+def _check_ports(state: HostState) -> None:
+    holders: dict[int, Device] = {}
+    for device in state.of(Device).values():
+        held = holders.setdefault(device.listen_port, device)
+        if held is not device:
+            raise ConflictError(
+                f"tunnels '{state.owner_of(held)}' and '{state.owner_of(device)}' both listen on "
+                f"UDP port {device.listen_port}",
+                "give one of them another port with --port",
+            )
+
+
+def _check_addresses(state: HostState) -> None:
+    holders: dict[str, Address] = {}
+    for address in state.of(Address).values():
+        held = holders.setdefault(address.address.partition("/")[0], address)
+        if held is not address:
+            raise ConflictError(
+                f"tunnels '{state.owner_of(held)}' and '{state.owner_of(address)}' both have the address "
+                f"{address.address}",
+                "give one of them another address with --address",
+            )
+
+
+def _check_allowed_ips(state: HostState) -> None:
+    holders: dict[tuple[str, str], Peer] = {}
+    for peer in state.of(Peer).values():
+        for prefix in peer.allowed_ips:
+            held = holders.setdefault((peer.interface, prefix), peer)
+            if held is not peer:
+                raise ConflictError(
+                    f"peers {held.public_key.short} and {peer.public_key.short} of tunnel "
+                    f"'{state.owner_of(peer)}' both claim {prefix}",
+                    "an address belongs to one peer: change one of them",
+                )

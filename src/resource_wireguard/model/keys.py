@@ -1,0 +1,109 @@
+"""WireGuard keys: 32 bytes that print themselves only where printing is safe."""
+
+import binascii
+
+from resource_wireguard.errors import InvalidInput
+
+KEY_BYTES = 32
+
+
+class PublicKey(bytes):
+    """A Curve25519 public key (RFC 7748); its text is base64, as everywhere in WireGuard."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return binascii.b2a_base64(self, newline=False).decode()
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.short})"
+
+    @property
+    def short(self) -> str:
+        """The first eight characters, enough to tell peers apart in a table."""
+        return f"{str(self)[:8]}…"
+
+
+class SecretKey(bytes):
+    """Key material whose text never leaves by accident: str, repr and format are masked."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "(hidden)"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(hidden)"
+
+    def __format__(self, spec: str) -> str:
+        return "(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        raise TypeError("keys are not pickled")
+
+    def reveal(self) -> str:
+        """The key as base64; called only where a config is printed or a key is stored."""
+        return binascii.b2a_base64(self, newline=False).decode()
+
+
+class PrivateKey(SecretKey):
+    """A Curve25519 private key."""
+
+    __slots__ = ()
+
+    def public(self) -> PublicKey:
+        """The public half."""
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+        return PublicKey(X25519PrivateKey.from_private_bytes(bytes(self)).public_key().public_bytes_raw())
+
+
+class PresharedKey(SecretKey):
+    """A symmetric key mixed into the handshake (WireGuard paper, section 5.2)."""
+
+    __slots__ = ()
+
+
+def parse_public_key(text: str) -> PublicKey:
+    """A peer's public key from base64; refuses wrong lengths and points of low order."""
+    key = PublicKey(_decode(text, "public key"))
+    if _is_low_order(key):
+        raise InvalidInput(
+            f"public key {text} is a point of low order: no safe session exists with it",
+            "ask the peer for the output of 'wg pubkey'",
+        )
+    return key
+
+
+def parse_private_key(text: str) -> PrivateKey:
+    """A private key from base64; the message never repeats it."""
+    return PrivateKey(_decode(text, "private key"))
+
+
+def parse_preshared_key(text: str) -> PresharedKey:
+    """A preshared key from base64; the message never repeats it."""
+    return PresharedKey(_decode(text, "preshared key"))
+
+
+def _decode(text: str, what: str) -> bytes:
+    shown = f" '{text[:60]}'" if what == "public key" else ""
+    try:
+        raw = binascii.a2b_base64(text.strip().encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raw = b""
+    if len(raw) != KEY_BYTES or len(text.strip()) != 44:
+        raise InvalidInput(
+            f"{what}{shown} is not a WireGuard key", "a key is 44 characters of base64, ending in '='"
+        )
+    return raw
+
+
+def _is_low_order(key: PublicKey) -> bool:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+    probe = X25519PrivateKey.from_private_bytes(bytes(range(KEY_BYTES)))
+    try:
+        probe.exchange(X25519PublicKey.from_public_bytes(bytes(key)))
+    except ValueError:
+        return True  # the shared secret is all zeros: RFC 7748, section 6.1
+    return False

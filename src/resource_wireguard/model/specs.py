@@ -1,0 +1,79 @@
+"""What the user said: tunnels and peers, frozen and validated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.model.names import not_found
+from resource_wireguard.model.net import Endpoint
+
+
+class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer of one tunnel, as this host sees it.
+
+    allowed_ips is what this host routes to the peer: its own addresses, and the networks behind it.
+    config_allowed_ips is what the peer's own config routes to this host; empty means the tunnel's default.
+    """
+
+    name: str
+    public_key: PublicKey
+    enabled: bool = True
+    addresses: tuple[str, ...] = ()
+    allowed_ips: frozenset[str] = frozenset()
+    preshared_key: PresharedKey | None = None
+    has_private_key: bool = False
+    endpoint: Endpoint | None = None
+    keepalive: int = 0
+    config_allowed_ips: tuple[str, ...] = ()
+    created_at: float = 0.0
+
+
+class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One tunnel of this host: our intent, of which the interface is the kernel's side.
+
+    number is unique among the tunnels of a host and small; marks and tables are derived from it.
+    endpoint is what peers are told to reach this host by. mtu None means: from the path to the peers.
+    """
+
+    name: str
+    number: int
+    interface: str
+    private_key: PrivateKey
+    public_key: PublicKey
+    listen_port: int
+    addresses: tuple[str, ...]
+    active: bool = False
+    mtu: int | None = None
+    exit: bool = False
+    endpoint: Endpoint | None = None
+    dns: tuple[str, ...] = ()
+    peers: tuple[PeerSpec, ...] = ()
+    created_at: float = 0.0
+
+    def peer(self, name: str) -> PeerSpec:
+        """The peer of that name; NotFound with the nearest name."""
+        for peer in self.peers:
+            if peer.name == name:
+                return peer
+        raise not_found("peer", name, [peer.name for peer in self.peers], f"peer list {self.name}")
+
+
+class Specs(msgspec.Struct, frozen=True):
+    """All specs of a host, by the feature that owns them; tunnels are the noun that features share."""
+
+    by_feature: Mapping[str, Any] = {}
+
+    @property
+    def tunnels(self) -> tuple[TunnelSpec, ...]:
+        """All tunnels, active or not, by name."""
+        tunnels: tuple[TunnelSpec, ...] = self.by_feature.get("tunnel", ())
+        return tunnels
+
+    def tunnel(self, name: str) -> TunnelSpec:
+        """The tunnel of that name; NotFound with the nearest name."""
+        for tunnel in self.tunnels:
+            if tunnel.name == name:
+                return tunnel
+        raise not_found("tunnel", name, [tunnel.name for tunnel in self.tunnels], "interface list")

@@ -1,0 +1,1 @@
+"""Where specs and secrets are kept."""

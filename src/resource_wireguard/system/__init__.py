@@ -1,0 +1,1 @@
+"""The host itself: every module here does I/O."""
