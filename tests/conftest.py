@@ -1,4 +1,4 @@
-"""Runs the lanes in order, skips one as a whole where it cannot run (never in CI), and sums them up in a table."""
+"""Runs the lanes in order, skips one as a whole where it cannot run (never in CI), and sums them up."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
 from tests.lanes import LANES, lane_index
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -108,7 +107,7 @@ class Lanes:
 
 
 def _without_skips_in_ci():
-    """Wrap a hook that makes a report: in CI a skipped test is one that nobody has run, which is a failure."""
+    """Wrap a hook that makes a report: in CI a skipped test is one that nobody runs, which is a failure."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

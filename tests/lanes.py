@@ -1,4 +1,4 @@
-"""The lanes of the test suite: one folder each, in the order they run, with what each needs of the machine."""
+"""The lanes of the test suite: one folder each, in the order they run, and what each needs."""
 
 import os
 import shutil

@@ -10,7 +10,6 @@ from typing import TextIO
 from xml.etree import ElementTree
 
 import pytest
-
 from tests.kernel import uml
 from tests.lanes import host_has_wireguard
 
@@ -19,7 +18,7 @@ DEADLINE = 900.0  # seconds
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    # Not pytest's tmp_path: the guest must find the folder where the host has it, and a container's /tmp may be small.
+    # Not pytest's tmp_path: that may lie on a tmpfs, which the guest's view of the host's root cannot show.
     with tempfile.TemporaryDirectory(prefix="resource-wireguard-kernel-", dir="/var/tmp") as folder:
         yield Path(folder)
 

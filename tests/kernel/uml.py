@@ -1,8 +1,8 @@
 """Runs a command inside a User Mode Linux kernel that has this machine's files and none of its network.
 
-The guest sees the host's whole file system read-only under a throw-away overlay, at the same paths: the same Python,
-the same checkout, the same tools. Only one folder is shared for writing. Nothing else of what happens inside (files,
-namespaces, interfaces, firewall rules) ever reaches the host.
+The guest sees the host's whole file system read-only under a throw-away overlay, at the same paths: the same
+Python, the same checkout, the same tools. Only one folder is shared for writing. Nothing else of what happens
+inside (files, namespaces, interfaces, firewall rules) ever reaches the host.
 """
 
 import os
@@ -21,7 +21,7 @@ MEMORY = "1G"
 INHERITED = ("PATH", "HOME", "LANG", "CI", "PYTHONDONTWRITEBYTECODE")
 
 # Runs as process 1, to change the root. /mnt is only a place to hang the overlay's two halves on before that.
-# What an overlay cannot carry over is mounted anew; /run is empty because the host's namespaces and sockets lie there.
+# What an overlay cannot carry over is mounted anew; /run is empty: the host's sockets lie there.
 INIT = """\
 #!/bin/bash
 set -e
@@ -34,6 +34,10 @@ mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t devtmpfs devtmpfs dev
 mkdir dev/pts dev/shm
+ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
 mount -t devpts devpts dev/pts
 mount -t tmpfs tmpfs dev/shm
 mount -t tmpfs tmpfs run
@@ -41,7 +45,7 @@ mount -t hostfs -o {shared} hostfs .{shared}
 exec chroot . /bin/bash {shared}/command
 """
 
-# Still process 1, now in its own root. The exit code travels in a file: a kernel that powers off has none to give.
+# Still process 1, now in its own root. The exit code travels in a file: a kernel has none to give.
 COMMAND = """\
 ip link set lo up
 {exports}
@@ -65,7 +69,7 @@ def kernel_path() -> Path:
 def run(kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, deadline: float) -> int:
     """Run argv in the checkout inside the guest and return its exit code.
 
-    What it prints goes to `output` line by line. `shared` (absolute) is the one folder that both sides can write.
+    What it prints goes to `output` line by line. `shared` (absolute) is the one folder both sides can write.
     After `deadline` seconds the guest is killed and GuestError raised.
     """
     _write_scripts(shared, argv)
@@ -89,7 +93,7 @@ def run(kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, dead
 
 
 def _command_line(kernel: Path, shared: Path, scratch: str, output_fd: int) -> list[str]:
-    # Every system call of the guest switches between two processes of the host. On one CPU that is three times as fast.
+    # Each system call of the guest switches between two processes of the host: on one CPU, 3 times as fast.
     pin = ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0)))]
     root = ["rootfstype=hostfs", "rootflags=/", "ro", f"init={shared}/init"]
     consoles = ["con=null", "con0=null,fd:1", f"con1=null,fd:{output_fd}", "quiet"]

@@ -1,4 +1,4 @@
-"""The lane itself: two namespaces, a veth pair between them, WireGuard over it, and a ping through the tunnel."""
+"""The lane itself: two namespaces, a veth pair between them, and a ping through WireGuard over it."""
 
 import contextlib
 import os
@@ -65,7 +65,7 @@ def set_up_side(namespace: str, device: str, host: int, private_key: str, peer_k
 
 @pytest.fixture
 def names() -> tuple[str, str]:
-    """For namespace and device of either side; userspace devices share one folder of sockets over all namespaces."""
+    """For namespace and device of either side: userspace devices of all namespaces share one folder."""
     return f"lane{os.getpid()}a", f"lane{os.getpid()}b"
 
 
