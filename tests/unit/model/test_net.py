@@ -1,4 +1,4 @@
-"""Networks have one text each, whatever way they are written, and a wrong one is answered with the right one."""
+"""Networks as text: what is accepted comes out canonical, and everything else is refused in words."""
 
 import ipaddress
 
