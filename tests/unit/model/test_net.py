@@ -1,4 +1,4 @@
-"""Networks have one text each, whatever way they are written, and a wrong one is answered with the right one."""
+"""Networks have one text each, however they are written, and a wrong one is answered with the right one."""
 
 import ipaddress
 
