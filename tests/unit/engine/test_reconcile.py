@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.worlds import full_tunnel, key_of, peer_of, run_pass, tunnel_piece, world_of, worlds
 
 from resource_wireguard.engine.reconcile import ROUNDS, look, reconcile
 from resource_wireguard.errors import ConflictError
@@ -15,7 +16,6 @@ from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Address, Device, Link, Peer, Piece, Route, Rule, Sysctl
 from resource_wireguard.model.specs import Specs
 from resource_wireguard.system.fake import FakeHost, ForeignTable, Killed, UdpSocket
-from tests.unit.worlds import full_tunnel, key_of, peer_of, run_pass, tunnel_piece, world_of, worlds
 
 FOREIGN = (
     Link("wg-theirs", "", "kernel", 1420),

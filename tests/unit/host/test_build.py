@@ -1,6 +1,7 @@
 """Two that claim one thing are stopped before anything is applied, and both are named."""
 
 import pytest
+from tests.unit.worlds import POSTROUTING, full_tunnel, peer_of, private_key_of, tunnel_piece
 
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.host.state import (
@@ -16,7 +17,6 @@ from resource_wireguard.host.state import (
     build,
     state_of,
 )
-from tests.unit.worlds import POSTROUTING, full_tunnel, peer_of, private_key_of, tunnel_piece
 
 TABLE_RULE = NftRule(POSTROUTING, "masquerade")
 

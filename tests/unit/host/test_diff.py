@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.worlds import full_tunnel, key_of, private_key_of, run_pass, worlds
 
 from resource_wireguard.engine.reconcile import ROUNDS
 from resource_wireguard.host.diff import diff
@@ -15,7 +16,6 @@ from resource_wireguard.host.render import line_of
 from resource_wireguard.host.state import KINDS, HostState, Piece, Record, Sysctl, build, state_of
 from resource_wireguard.model.keys import PresharedKey
 from resource_wireguard.system.fake import FakeHost
-from tests.unit.worlds import full_tunnel, key_of, private_key_of, run_pass, worlds
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "diff"
 KIND_OF = {kind.__name__.lower(): kind for kind in KINDS}

@@ -1,9 +1,9 @@
 """What is said of a peer follows from its latest handshake and nothing else."""
 
 import pytest
+from tests.unit.worlds import key_of
 
 from resource_wireguard.host.facts import Facts, Observation, PeerFacts, peer_state
-from tests.unit.worlds import key_of
 
 NOW = 1_000_000.0
 

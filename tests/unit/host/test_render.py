@@ -1,11 +1,11 @@
 """A plan reads as a person would say it, and a long one stays short."""
 
 import pytest
+from tests.unit.worlds import POSTROUTING, full_tunnel, key_of, peer_of, tunnel_piece
 
 from resource_wireguard.host.diff import Action, diff
 from resource_wireguard.host.render import FOLD_ABOVE, line_of, lines_of
 from resource_wireguard.host.state import HostState, Peer, Record, Route, Rule, Table, build, state_of
-from tests.unit.worlds import POSTROUTING, full_tunnel, key_of, peer_of, tunnel_piece
 
 
 def created(record: Record) -> str:
