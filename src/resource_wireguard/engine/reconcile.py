@@ -7,7 +7,7 @@ import msgspec
 from resource_wireguard.engine.feature import Feature
 from resource_wireguard.engine.ports import Clock, Host
 from resource_wireguard.host.diff import Action, Plan, diff
-from resource_wireguard.host.facts import Facts, Observation, Problem, Questions
+from resource_wireguard.host.facts import Facts, Observation, Path, Problem, Questions
 from resource_wireguard.host.state import HostState, build
 from resource_wireguard.model.specs import Specs
 
@@ -31,22 +31,36 @@ class Report(msgspec.Struct, frozen=True):
 
     def drift_of(self, owner: str) -> Plan:
         """What is left to be done for one tunnel."""
-        return tuple(action for action in self.drift if self._owner(action) == owner)
+        return tuple(action for action in self.drift if self.owner_of(action) == owner)
 
     def problems_of(self, interface: str) -> tuple[Problem, ...]:
         """What could not be observed or applied on one interface."""
         return tuple(problem for problem in self.problems if problem.interface == interface)
 
-    def _owner(self, action: Action) -> str:
+    def owner_of(self, action: Action) -> str:
+        """The tunnel that an action serves, '' where none is known."""
         return self.desired.owner_of(action.record) or self.observation.state.owner_of(action.record)
 
 
 class World(msgspec.Struct, frozen=True):
-    """The unchanging part of a pass: who compiles, for which host, by which clock."""
+    """The unchanging part of a pass: who compiles, for which host, by which clock.
+
+    before_look forgets the host's events up to now: the look that follows sees what they told of.
+    """
 
     features: Sequence[Feature]
     host: Host
     clock: Clock
+    before_look: Callable[[], object] = lambda: None
+
+
+def questions_of(features: Sequence[Feature], specs: Specs) -> Questions:
+    """All that the features want to find in the next observation."""
+    asked = [feature.questions(specs) for feature in features]
+    return Questions(
+        paths=frozenset[Path]().union(*(questions.paths for questions in asked)),
+        sysctls=frozenset[str]().union(*(questions.sysctls for questions in asked)),
+    )
 
 
 def compile_specs(features: Sequence[Feature], specs: Specs, facts: Facts) -> HostState:
@@ -54,35 +68,42 @@ def compile_specs(features: Sequence[Feature], specs: Specs, facts: Facts) -> Ho
     return build([piece for f in features if f.compile for piece in f.compile(specs, facts)])
 
 
-def look(
-    world: World, specs: Specs, resolved: Mapping[str, str], observation: Observation | None = None
-) -> Report:
+def look(world: World, specs: Specs, resolved: Mapping[str, str]) -> Report:
     """Observe and diff, without changing anything."""
-    seen = observation or world.host.observe(_questions(world.features, specs))
-    facts = Facts(world.clock.now(), seen, resolved)
+    world.before_look()
+    observation = world.host.observe(questions_of(world.features, specs))
+    return compare(world, specs, Facts(world.clock.now(), observation, resolved))
+
+
+def compare(world: World, specs: Specs, facts: Facts) -> Report:
+    """The diff of specs against facts that are at hand."""
     desired = compile_specs(world.features, specs, facts)
-    left = diff(desired, seen.state, complete=seen.complete)
-    return Report(facts, desired, drift=left, problems=seen.problems)
+    seen = facts.observation
+    return Report(
+        facts, desired, drift=diff(desired, seen.state, complete=seen.complete), problems=seen.problems
+    )
 
 
 def reconcile(
     world: World,
     specs: Specs,
     resolved: Mapping[str, str],
-    known: Observation | None = None,
+    known: Facts | None = None,
     before: Callable[[Plan], None] = lambda _: None,
 ) -> Report:
     """Bring the host to its specs and say what is left; before is told each plan that is about to run.
 
-    known is an observation already made and still valid: it stands in for the first look, never the last.
+    known are facts already gathered and still valid: they stand in for the first look, never for the
+    last. Each is judged at its own time, so that an old handshake in them does not seem staler than it was.
     """
-    report = look(world, specs, resolved, known)
-    verified, done = known is None, list[Action]()
+    report = compare(world, specs, known) if known else look(world, specs, resolved)
+    verified = known is None
+    done: list[Action] = []
     refused: tuple[Problem, ...] = ()
     for _ in range(ROUNDS):
-        if not report.drift and verified:
-            break
         plan = report.drift
+        if verified and not plan:
+            break
         if plan:
             before(plan)
             refused = world.host.apply(plan)
@@ -90,12 +111,5 @@ def reconcile(
         report, verified = look(world, specs, resolved), True
         if plan and report.drift == plan:
             break
-    return msgspec.structs.replace(report, done=tuple(done), problems=report.problems + refused)
-
-
-def _questions(features: Sequence[Feature], specs: Specs) -> Questions:
-    asked = [feature.questions(specs) for feature in features]
-    return Questions(
-        paths=frozenset().union(*(questions.paths for questions in asked)),
-        sysctls=frozenset().union(*(questions.sysctls for questions in asked)),
-    )
+    problems = report.problems + (refused if report.drift else ())
+    return msgspec.structs.replace(report, done=tuple(done), problems=tuple(dict.fromkeys(problems)))

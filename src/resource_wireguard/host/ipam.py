@@ -55,7 +55,7 @@ def allocate_prefix(first: str, used: Iterable[str]) -> str:
 
 
 def ula_prefix(seed: bytes, number: int) -> str:
-    """The /64 of tunnel number in the site's own fd00::/8 prefix (RFC 4193: 40 random bits, 16-bit subnet)."""
+    """The /64 of a tunnel in the site's own fd00::/8 prefix (RFC 4193: 40 random bits, 16-bit subnet)."""
     base = (0xFD << 120) | (int.from_bytes(seed[:5], "big") << 80) | ((number & 0xFFFF) << 64)
     return f"{ipaddress.IPv6Address(base)}/64"
 

@@ -188,7 +188,7 @@ R = TypeVar("R", bound=Record)
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """All objects of all kinds; owners names the tunnel or feature behind each record without an interface."""
+    """All objects of all kinds; owners names the tunnel or feature behind records without an interface."""
 
     objects: Mapping[type[Record], Mapping[Key, Record]] = {}
     owners: Mapping[tuple[type[Record], Key], str] = {}

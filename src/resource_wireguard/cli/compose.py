@@ -1,0 +1,60 @@
+"""The composition root: puts store, host, features and agent together. Imported by the agent alone."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from resource_wireguard.cli.registry import load_features
+from resource_wireguard.engine import commands
+from resource_wireguard.engine.agent import Agent, make_run_dir, sole_owner
+from resource_wireguard.engine.engine import Engine
+from resource_wireguard.engine.feature import Resources
+from resource_wireguard.engine.ports import Host
+from resource_wireguard.errors import PermissionDenied
+from resource_wireguard.model.settings import Settings, settings_from
+from resource_wireguard.store.migrations import migrate
+from resource_wireguard.store.secrets import FileSecrets
+from resource_wireguard.store.sqlite import SqliteStore
+from resource_wireguard.system.clock import SystemClock
+from resource_wireguard.system.linux import LinuxHost
+
+CAP_NET_ADMIN = 12
+"""The bit in the kernel's capability sets (capabilities(7))."""
+
+
+def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> None:
+    """Run the agent in the foreground until it is told to end; another host may be put under it."""
+    settings = settings_from(environment)
+    _log_to_stderr(settings)
+    _need_net_admin()
+    run_dir = make_run_dir(config_dir)
+    with sole_owner(run_dir):
+        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir))
+        asyncio.run(Agent(engine, run_dir / "agent.sock").run())
+
+
+def _engine(config_dir: Path, settings: Settings, host: Host) -> Engine:
+    features = [commands.feature(), *load_features()]
+    store = SqliteStore(config_dir / "state.db")
+    migrate(store, features)
+    secrets = FileSecrets(store, config_dir / "master.key")
+    return Engine(Resources(store, secrets, host, SystemClock(), settings), features)
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+
+
+def _need_net_admin() -> None:
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.split("CapEff:")[1].split()[0], 16)
+    if not effective >> CAP_NET_ADMIN & 1:
+        raise PermissionDenied(
+            "the agent may not configure networks here", "run it as root, or with CAP_NET_ADMIN"
+        )
