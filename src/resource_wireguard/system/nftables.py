@@ -102,11 +102,17 @@ def _chain(block: tuple[str, str, str]) -> tuple[Chain, tuple[str, ...]]:
 
 
 def _lines(action: Action) -> Iterator[str]:
-    """Emptying our own table and filling it again is one transaction: no packet sees it half done."""
+    """A table is emptied and filled again in one transaction: no packet sees it half done.
+
+    A new one is not deleted first, for which the kernel would wait a grace period of some 15 ms.
+    """
     record = action.record
     assert isinstance(record, Table)
-    yield f"add table {record.family} {NFT_TABLE}\n"
-    yield f"delete table {record.family} {NFT_TABLE}\n"
+    if action.verb == "create":
+        yield f"create table {record.family} {NFT_TABLE}\n"
+    else:
+        yield f"add table {record.family} {NFT_TABLE}\n"  # so that the deletion of a vanished one is no error
+        yield f"delete table {record.family} {NFT_TABLE}\n"
     if action.verb == "delete":
         return
     yield f"table {record.family} {NFT_TABLE} {{\n"
