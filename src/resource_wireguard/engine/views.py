@@ -1,0 +1,135 @@
+"""What the bus shows of tunnels and peers: specs beside what the kernel shows of them.
+
+The fields are those of docs/bus.md and part of the interface: add, never rename.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from resource_wireguard.engine.reconcile import Report
+from resource_wireguard.host.facts import PeerFacts, Problem, peer_state
+from resource_wireguard.host.render import lines_of
+from resource_wireguard.host.state import Link
+from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+
+
+class ProblemView(msgspec.Struct, frozen=True):
+    """What went wrong, and the way out."""
+
+    message: str
+    hint: str = ""
+
+
+class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A tunnel as asked for and as it is; drift holds the lines of 'plan' that concern it."""
+
+    name: str
+    interface: str
+    active: bool
+    engine: str | None
+    state: str
+    listen_port: int
+    public_key: str
+    addresses: tuple[str, ...]
+    mtu: int | None
+    exit: bool
+    endpoint: str | None
+    dns: tuple[str, ...]
+    peers: int
+    peers_online: int
+    drift: tuple[str, ...]
+    problems: tuple[ProblemView, ...]
+
+
+class PeerView(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer as asked for and as the device sees it; latest_handshake is ISO 8601 in UTC."""
+
+    name: str
+    public_key: str
+    enabled: bool
+    state: str
+    addresses: tuple[str, ...]
+    allowed_ips: tuple[str, ...]
+    endpoint: str | None
+    keepalive: int
+    latest_handshake: str | None
+    rx_bytes: int
+    tx_bytes: int
+    preshared_key: bool
+    config_held: bool
+
+
+def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
+    """One tunnel beside its interface; engine is None where the kernel shows no interface."""
+    link = report.observation.state.of(Link).get(tunnel.interface)
+    drift = tuple(lines_of(report.drift_of(tunnel.name)))
+    problems = problem_views(report.problems_of(tunnel.interface))
+    return TunnelView(
+        name=tunnel.name,
+        interface=tunnel.interface,
+        active=tunnel.active,
+        engine=link.engine if link else None,
+        state=_tunnel_state(tunnel.active, link, bool(drift or problems)),
+        listen_port=tunnel.listen_port,
+        public_key=str(tunnel.public_key),
+        addresses=tunnel.addresses,
+        mtu=link.mtu if link else tunnel.mtu,
+        exit=tunnel.exit,
+        endpoint=str(tunnel.endpoint) if tunnel.endpoint else None,
+        dns=tunnel.dns,
+        peers=len(tunnel.peers),
+        peers_online=sum(_state_of(tunnel, peer, report) == "online" for peer in tunnel.peers),
+        drift=drift,
+        problems=problems,
+    )
+
+
+def peer_view(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> PeerView:
+    """One peer beside its facts; a learned endpoint comes before the one we were told."""
+    facts = _facts_of(tunnel, peer, report) or PeerFacts()
+    told = str(peer.endpoint) if peer.endpoint else None
+    return PeerView(
+        name=peer.name,
+        public_key=str(peer.public_key),
+        enabled=peer.enabled,
+        state=_state_of(tunnel, peer, report),
+        addresses=peer.addresses,
+        allowed_ips=tuple(sorted(peer.allowed_ips)),
+        endpoint=facts.endpoint or told,
+        keepalive=peer.keepalive,
+        latest_handshake=iso_time(facts.latest_handshake),
+        rx_bytes=facts.rx_bytes,
+        tx_bytes=facts.tx_bytes,
+        preshared_key=peer.preshared_key is not None,
+        config_held=peer.has_private_key,
+    )
+
+
+def problem_views(problems: Iterable[Problem]) -> tuple[ProblemView, ...]:
+    """Problems as the bus shows them, each once."""
+    return tuple(dict.fromkeys(ProblemView(problem.message, problem.hint) for problem in problems))
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """Unix seconds as '2025-06-01T12:00:00Z'."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tunnel_state(active: bool, link: Link | None, troubled: bool) -> str:
+    if not active:
+        return "inactive"
+    if link is None:
+        return "down"
+    return "degraded" if troubled else "up"
+
+
+def _facts_of(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> PeerFacts | None:
+    return report.observation.peers.get((tunnel.interface, peer.public_key))
+
+
+def _state_of(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> str:
+    return peer_state(peer.enabled, _facts_of(tunnel, peer, report), report.facts.now)
