@@ -51,6 +51,11 @@ class Nftables:
         self._generation: bytes = b""
         self._tables: tuple[Table, ...] = ()
 
+    def close(self) -> None:
+        """End the conversation with the kernel."""
+        if self._kernel is not None:
+            self._kernel.close()
+
     def observe(self) -> tuple[Table, ...]:
         """Our tables; nft runs only if there are some, and something changed in this namespace's rules."""
         generation, families = self._look()
