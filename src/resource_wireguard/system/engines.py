@@ -169,10 +169,12 @@ def _claim_socket(interface: str) -> None:
         _remove_stale_socket(interface)
         return
     with client:
+        pid = uapi.engine_pid(client)
+        owner = f"process {pid}" if pid and Path(f"/proc/{pid}").exists() else "an engine"
         raise HostError(
-            f"{uapi.socket_path(interface)} belongs to process {uapi.engine_pid(client)}, whose interface "
-            f"{interface} is in another network namespace",
-            "choose another interface name, or end that process",
+            f"{uapi.socket_path(interface)} belongs to {owner} whose interface {interface} is in another "
+            "network namespace",
+            "choose another interface name, or end that engine",
         )
 
 

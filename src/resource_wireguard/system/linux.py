@@ -49,6 +49,12 @@ class LinuxHost:
         self._engines = Engines(settings.engine, self._wireguard.has_kernel, engine_log)
         self._nftables = Nftables()
 
+    def close(self) -> None:
+        """End the conversations with the kernel; tunnels and engines go on."""
+        self._kernel.close()
+        self._wireguard.close()
+        self._nftables.close()
+
     def observe(self, questions: Questions = _NOTHING_ASKED) -> Observation:
         """Look at all our objects.
 

@@ -32,7 +32,7 @@ _TABLE_NAME, _GENERATION_ID = 1, 1
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _nfgenmsg = struct.Struct("=BBH")
 _NO_NFTABLES = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
-_TABLE = re.compile(r"^table (\S+) .*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^table (\S+) [^\n]*\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^\t(\S[^\n]*?) \{\n(.*?)^\t\}|^\t(\S[^\n]*)$", re.MULTILINE | re.DOTALL)
 _CONTINUATION = re.compile(r"\n\t\t\t\s*")
 _NFT = ("nft", "-s", "-y", "-f", "-")
@@ -50,6 +50,11 @@ class Nftables:
         self._kernel: NetlinkSocket | None = None
         self._generation: bytes = b""
         self._tables: tuple[Table, ...] = ()
+
+    def close(self) -> None:
+        """End the conversation with the kernel."""
+        if self._kernel is not None:
+            self._kernel.close()
 
     def observe(self) -> tuple[Table, ...]:
         """Our tables; nft runs only if there are some, and something changed in this namespace's rules."""

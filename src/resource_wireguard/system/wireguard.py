@@ -16,6 +16,11 @@ class WireGuard:
         self._kernel: NetlinkSocket | None = None
         self._family: int | None = None
 
+    def close(self) -> None:
+        """End the conversation with the kernel."""
+        if self._kernel is not None:
+            self._kernel.close()
+
     def has_kernel(self) -> bool:
         """Whether this kernel has WireGuard; asked once, and loads the module if there is one."""
         if self._kernel is None:
