@@ -55,4 +55,6 @@ def _need_net_admin() -> None:
     status = Path("/proc/self/status").read_text()
     effective = int(status.split("CapEff:")[1].split()[0], 16)
     if not effective >> CAP_NET_ADMIN & 1:
-        raise PermissionDenied("the agent may not configure networks here", "run it as root, or with CAP_NET_ADMIN")
+        raise PermissionDenied(
+            "the agent may not configure networks here", "run it as root, or with CAP_NET_ADMIN"
+        )

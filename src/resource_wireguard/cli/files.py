@@ -1,0 +1,69 @@
+"""Files with keys in them: written whole or not at all, and readable by their owner alone."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+from resource_wireguard.errors import HostError, InvalidInput
+
+
+@contextmanager
+def private_output(path: str | None) -> Iterator[Callable[[str], None]]:
+    """A function that writes text to a file (0600, atomically) or, without a path, to stdout.
+
+    The temporary file is made on entry: a path that cannot be written is refused before anything is done.
+    """
+    if path is None or path == "-":
+        yield _to_stdout
+        return
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InvalidInput(
+            f"--output {path} is not a regular file", "name a file, or '-' for standard output"
+        )
+    with _named(path):
+        descriptor, temporary = _temporary(os.path.realpath(path))
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            yield lambda text: _write(file, text)
+        with _named(path):
+            os.replace(temporary, os.path.realpath(path))
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def read_key(path: str) -> str:
+    """The one line of a key file, or of stdin for '-'."""
+    try:
+        if path == "-":
+            return sys.stdin.readline().strip()
+        with open(path, encoding="ascii") as file:
+            return file.read(100).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidInput(f"cannot read the key in {path}: {reason}", "make one with 'wg genpsk'") from None
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _temporary(path: str) -> tuple[int, str]:
+    name = f"{path}.{os.getpid()}.new"
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), name
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}", "name a place you can write") from None

@@ -1,0 +1,99 @@
+"""Tunnels and peers of the bus (docs/bus.md) as text."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from resource_wireguard.cli import output
+
+
+def tunnel_table(tunnels: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """One line a tunnel."""
+    if not tunnels:
+        output.note("no tunnels yet: make one with 'resource-wireguard interface create home'")
+        return
+    head = ("TUNNEL", "STATE", "INTERFACE", "PORT", "ENDPOINT", "ADDRESSES", "ONLINE")
+    yield from output.table(head, [_tunnel_row(tunnel) for tunnel in tunnels])
+
+
+def peer_table(peers: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """One line a peer."""
+    if not peers:
+        output.note("no peers yet: add one with 'resource-wireguard peer add TUNNEL NAME'")
+        return
+    head = ("PEER", "STATE", "ADDRESSES", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT")
+    yield from output.table(head, [_peer_row(peer) for peer in peers])
+
+
+def tunnel_lines(tunnel: dict[str, Any]) -> Iterator[str]:
+    """One tunnel in full."""
+    yield from output.fields(
+        [
+            ("tunnel", tunnel["name"]),
+            ("state", tunnel["state"]),
+            ("interface", tunnel["interface"]),
+            ("engine", tunnel["engine"] or ""),
+            ("listen port", str(tunnel["listen_port"])),
+            ("endpoint", tunnel["endpoint"] or ""),
+            ("public key", tunnel["public_key"]),
+            ("addresses", ", ".join(tunnel["addresses"])),
+            ("mtu", str(tunnel["mtu"] or "auto")),
+            ("dns", ", ".join(tunnel["dns"])),
+            ("exit", "yes" if tunnel["exit"] else ""),
+            ("peers", _online(tunnel)),
+        ]
+    )
+    for problem in tunnel["problems"]:
+        yield f"problem: {output.one_line(problem['message'])}"
+        if problem["hint"]:
+            yield f"  hint: {output.one_line(problem['hint'])}"
+    for line in tunnel["drift"]:
+        yield f"still to be done: {line}"
+
+
+def peer_lines(peer: dict[str, Any]) -> Iterator[str]:
+    """One peer in full."""
+    keepalive = peer["keepalive"]
+    return output.fields(
+        [
+            ("peer", peer["name"]),
+            ("state", peer["state"]),
+            ("public key", peer["public_key"]),
+            ("preshared key", "yes" if peer["preshared_key"] else "no"),
+            ("private key", "held here" if peer["config_held"] else "with the peer alone"),
+            ("addresses", ", ".join(peer["addresses"])),
+            ("allowed IPs", ", ".join(peer["allowed_ips"])),
+            ("endpoint", peer["endpoint"] or ""),
+            ("keepalive", f"every {keepalive} s" if keepalive else "off"),
+            ("handshake", output.ago(peer["latest_handshake"])),
+            ("received", output.size(peer["rx_bytes"])),
+            ("sent", output.size(peer["tx_bytes"])),
+        ]
+    )
+
+
+def _tunnel_row(tunnel: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        tunnel["name"],
+        tunnel["state"],
+        tunnel["interface"],
+        str(tunnel["listen_port"]),
+        tunnel["endpoint"] or "-",
+        ", ".join(tunnel["addresses"]),
+        _online(tunnel),
+    )
+
+
+def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        peer["name"],
+        peer["state"],
+        ", ".join(peer["addresses"]) or "-",
+        peer["endpoint"] or "-",
+        output.ago(peer["latest_handshake"]),
+        output.size(peer["rx_bytes"]),
+        output.size(peer["tx_bytes"]),
+    )
+
+
+def _online(tunnel: dict[str, Any]) -> str:
+    return f"{tunnel['peers_online']} of {tunnel['peers']}"

@@ -1,0 +1,171 @@
+"""The commands of peers."""
+
+from typing import Any
+
+import click
+
+from resource_wireguard.cli import output
+from resource_wireguard.cli.client import call
+from resource_wireguard.cli.command import Group
+from resource_wireguard.cli.files import private_output, read_key
+from resource_wireguard.cli.options import (
+    KEEPALIVE,
+    Words,
+    confirm,
+    flat,
+    force_option,
+    format_option,
+    given,
+    output_option,
+    show_notes,
+)
+from resource_wireguard.cli.qr import drawn as qr_code
+from resource_wireguard.cli.views import peer_lines, peer_table
+
+LAPTOP = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+"""The public key of the examples: the one in wg(8)."""
+
+
+@click.group(cls=Group)
+def peer() -> None:
+    """The peers of a tunnel: phones, laptops, other sites."""
+
+
+@peer.command(
+    "add",
+    examples=(
+        "peer add home phone --output phone.conf",
+        f"peer add home laptop --public-key {LAPTOP}",
+        "peer add home office --route 192.168.7.0/24 --endpoint office.example.org:51820",
+    ),
+)
+@click.argument("tunnel")
+@click.argument("name")
+@click.option("--public-key", metavar="KEY", help="The peer made its own keys; this is the public one.")
+@click.option("--preshared-key-file", metavar="FILE", help="Use the preshared key in FILE; '-' is stdin.")
+@click.option("--no-preshared-key", is_flag=True, help="Go without a preshared key.")
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    help="The peer's address; the next free one otherwise. May be repeated.",
+)
+@click.option(
+    "--route",
+    "routes",
+    type=Words(),
+    multiple=True,
+    metavar="NET",
+    help="A network behind the peer. May be repeated.",
+)
+@click.option(
+    "--endpoint", metavar="HOST:PORT", help="Where this host reaches the peer; without it the peer calls."
+)
+@click.option("--keepalive", type=KEEPALIVE, envvar="WIREGUARD_KEEPALIVE", help="Seconds; 0 turns it off.")
+@click.option(
+    "--allowed-ips",
+    type=Words(),
+    multiple=True,
+    envvar="WIREGUARD_ALLOWED_IPS",
+    metavar="NETS",
+    help="What the peer sends into the tunnel. May be repeated.",
+)
+@click.option(
+    "--dns",
+    type=Words(),
+    envvar="WIREGUARD_DNS",
+    metavar="ADDRESSES",
+    help="Resolvers for the peer's config.",
+)
+@click.option(
+    "--forget-key", is_flag=True, help="Do not keep the peer's private key: its config is printed this once."
+)
+@output_option
+@format_option
+def add_(
+    path: str | None,
+    format_: str,
+    preshared_key_file: str | None,
+    no_preshared_key: bool,
+    forget_key: bool,
+    **fields: Any,
+) -> None:
+    """Add a peer and print its config, which wg-quick and the phone apps take as it is.
+
+    Without --public-key the keys are made here. The new peer is reachable at once.
+    """
+    if preshared_key_file and no_preshared_key:
+        raise click.UsageError(
+            "--preshared-key-file and --no-preshared-key exclude each other", click.get_current_context()
+        )
+    psk = "none" if no_preshared_key else read_key(preshared_key_file) if preshared_key_file else None
+    fields = {**fields, "routes": flat(fields["routes"]), "allowed_ips": flat(fields["allowed_ips"])}
+    request = given(**fields, preshared_key=psk, keep_key=False if forget_key else None)
+    with private_output(path) as write:
+        added = call("peer.add", request)
+        if format_ == "text" or path:
+            write(added["config"] or "")
+    if format_ != "text":
+        output.show(added, format_, peer_lines)
+    show_notes(added)
+
+
+@peer.command("remove", examples=("peer remove home phone",))
+@click.argument("tunnel")
+@click.argument("name")
+@force_option
+def remove_(tunnel: str, name: str, force: bool) -> None:
+    """Remove a peer; its config stops working at once."""
+    confirm(f"Remove peer '{name}' from tunnel '{tunnel}'?", force)
+    call("peer.remove", {"tunnel": tunnel, "name": name})
+    output.note(f"peer '{name}' is removed from tunnel '{tunnel}'")
+
+
+@peer.command("list", examples=("peer list home", "peer list home --format json"))
+@click.argument("tunnel")
+@format_option
+def peer_list(tunnel: str, format_: str) -> None:
+    """List a tunnel's peers, and which of them are online."""
+    output.show(call("peer.list", {"tunnel": tunnel}), format_, peer_table)
+
+
+@peer.command("show", examples=("peer show home phone",))
+@click.argument("tunnel")
+@click.argument("name")
+@format_option
+def peer_show(tunnel: str, name: str, format_: str) -> None:
+    """Show one peer."""
+    output.show(call("peer.show", {"tunnel": tunnel, "name": name}), format_, peer_lines)
+
+
+@peer.command(
+    "config", examples=("peer config home phone --qr", "peer config home phone --output phone.conf")
+)
+@click.argument("tunnel")
+@click.argument("name")
+@output_option
+@click.option("--qr", is_flag=True, help="Print a QR code for the phone's app.")
+def peer_config(tunnel: str, name: str, path: str | None, qr: bool) -> None:
+    """Print the config of a peer whose keys were made here."""
+    with private_output(path) as write:
+        answer = call("peer.config", {"tunnel": tunnel, "name": name})
+        write(qr_code(answer["config"]) if qr else answer["config"])
+    show_notes(answer)
+
+
+@peer.command("enable", examples=("peer enable home phone",))
+@click.argument("tunnel")
+@click.argument("name")
+def enable(tunnel: str, name: str) -> None:
+    """Let a disabled peer in again."""
+    call("peer.enable", {"tunnel": tunnel, "name": name})
+    output.note(f"peer '{name}' of tunnel '{tunnel}' is enabled")
+
+
+@peer.command("disable", examples=("peer disable home phone",))
+@click.argument("tunnel")
+@click.argument("name")
+def disable(tunnel: str, name: str) -> None:
+    """Shut a peer out and keep its keys and addresses."""
+    call("peer.disable", {"tunnel": tunnel, "name": name})
+    output.note(f"peer '{name}' of tunnel '{tunnel}' is disabled")

@@ -1,0 +1,301 @@
+"""The commands of tunnels and peers: interface and content (two doors to the tunnel), and peer."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from resource_wireguard.cli import output
+from resource_wireguard.cli.client import call
+from resource_wireguard.cli.command import Group
+from resource_wireguard.cli.files import private_output
+from resource_wireguard.cli.options import (
+    KEEPALIVE,
+    Words,
+    confirm,
+    flat,
+    force_option,
+    format_option,
+    given,
+    output_option,
+    show_notes,
+)
+from resource_wireguard.cli.views import peer_lines, peer_table, tunnel_lines, tunnel_table
+from resource_wireguard.errors import ConflictError, InvalidInput
+
+PORT = click.IntRange(1, 65535)
+MTU = click.IntRange(576, 65535)
+
+LAPTOP = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+"""The public key of the examples: the one in wg(8)."""
+
+
+class Mtu(click.ParamType[int | None]):
+    """Bytes, or 'auto'."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """'auto' → None: the agent finds it."""
+        return None if value == "auto" else MTU.convert(value, param, ctx)
+
+
+def tunnel_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a new tunnel may be told."""
+    options = [
+        click.option(
+            "--address",
+            "addresses",
+            multiple=True,
+            help="Own address with prefix length, e.g. 10.13.13.1/24; may be repeated.",
+        ),
+        click.option("--network", help="Take the addresses from this network, e.g. 10.20.0.0/24."),
+        click.option("--port", type=PORT, help="UDP port to listen on."),
+        click.option("--mtu", type=Mtu(), envvar="WIREGUARD_MTU", help="Bytes a packet may have, or auto."),
+        click.option("--exit", "exit_", is_flag=True, help="Let peers reach the internet through this host."),
+        click.option(
+            "--endpoint", help="Where peers reach this host: name or address, and port if it differs."
+        ),
+        click.option("--dns", type=Words(), envvar="WIREGUARD_DNS", help="Resolvers for the peers' configs."),
+        click.option("--interface", help="Name of the network interface; made from the tunnel's otherwise."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+# interface ------------------------------------------------------------------------------------------
+
+
+@click.group(cls=Group)
+def interface() -> None:
+    """Tunnels as running interfaces: create, change, look, delete."""
+
+
+@interface.command(examples=("interface create home --exit --endpoint vpn.example.org",))
+@click.argument("name")
+@tunnel_options
+@format_option
+def create(name: str, format_: str, **options: Any) -> None:
+    """Create a tunnel and bring it up. What is not given is chosen."""
+    tunnel = _create(name, True, options)
+    output.show(tunnel, format_, tunnel_lines)
+
+
+@interface.command(examples=("interface delete home",))
+@click.argument("name")
+@force_option
+def delete(name: str, force: bool) -> None:
+    """Take a tunnel down and forget it, with its keys and all its peers."""
+    _delete_tunnel(name, force)
+
+
+@interface.command("list", examples=("interface list --format json",))
+@click.option("--filter", "pattern", help="Only names that match, e.g. 'site-*'.")
+@format_option
+def list_(pattern: str | None, format_: str) -> None:
+    """List all tunnels."""
+    output.show(call("tunnel.list", given(filter=pattern)), format_, tunnel_table)
+
+
+@interface.command("status", examples=("interface status home",))
+@click.argument("name")
+@format_option
+def status_(name: str, format_: str) -> int:
+    """Show one tunnel and its peers. Exit code: 0 as asked for, 1 not so."""
+    tunnel = call("tunnel.show", {"name": name})
+    peers = call("peer.list", {"tunnel": name})
+    whole = {**tunnel, "peer_list": peers}
+    output.show(whole, format_, lambda _: [*tunnel_lines(tunnel), "", *peer_table(peers)])
+    return 0 if tunnel["state"] in ("up", "inactive") else 1
+
+
+class ConfigGroup(Group):
+    """'config NAME [--mtu 1380]' and 'config NAME add-peer KEY': options may stand before and after NAME."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Everything up to the second-level word is this command's; the rest is that word's."""
+        ctx.allow_interspersed_args = True
+        at = next((i for i, word in enumerate(args) if i and word in self.commands), len(args))
+        return super().parse_args(ctx, [*args[:at], "--", *args[at:]])
+
+
+@interface.group("config", cls=ConfigGroup, invoke_without_command=True)
+@click.argument("name")
+@click.option("--show-secrets", is_flag=True, help="Print the keys, too.")
+@click.option("--port", type=PORT, help="Change the UDP port.")
+@click.option("--mtu", type=MTU, help="Change the MTU, in bytes.")
+@click.option("--endpoint", metavar="HOST[:PORT]", help="Change where peers reach this host.")
+@click.option("--dns", type=Words(), help="Change the resolvers of the peers' configs.")
+@click.option(
+    "--exit/--no-exit", "exit_", default=None, help="Let peers reach the internet through this host, or not."
+)
+@click.pass_context
+def config(ctx: click.Context, /, name: str, show_secrets: bool, exit_: bool | None, **fields: Any) -> None:
+    """Print a tunnel's config for wg-quick, or change the tunnel.
+
+    Without options: the config, keys masked. With --port, --mtu, --endpoint, --dns, --exit or --no-exit:
+    the change is made while the tunnel runs.
+    """
+    changes = given(exit=exit_, **fields)
+    ctx.obj = name
+    if ctx.invoked_subcommand:
+        if changes or show_secrets:
+            raise click.UsageError(f"give the options of {ctx.invoked_subcommand} after it", ctx)
+    elif changes:
+        for line in tunnel_lines(call("tunnel.change", {"name": name, **changes})):
+            print(line)
+    else:
+        text = call("tunnel.config", {"name": name, "show_secrets": show_secrets})["config"]
+        sys.stdout.write(text)
+
+
+@config.command(
+    "add-peer", examples=(f"interface config home add-peer {LAPTOP} 192.0.2.1:51820 --name laptop",)
+)
+@click.argument("public_key", metavar="PUBLIC-KEY")
+@click.argument("endpoint", required=False, metavar="[ENDPOINT]")
+@click.option("--name", "peer_name", help="Name of the peer; made from its key otherwise.")
+@click.option(
+    "--address", "addresses", multiple=True, help="The peer's address; the next free one otherwise."
+)
+@click.option(
+    "--route", "--allowed-ips", "routes", type=Words(), multiple=True, help="Networks behind the peer."
+)
+@click.option("--keepalive", type=KEEPALIVE, envvar="WIREGUARD_KEEPALIVE", help="Seconds; 0 turns it off.")
+@format_option
+@click.pass_obj
+def add_peer(
+    tunnel: str, /, public_key: str, endpoint: str | None, peer_name: str | None, format_: str, **fields: Any
+) -> None:
+    """Add a peer that made its own keys."""
+    name = peer_name or f"peer-{''.join(filter(str.isalnum, public_key))[:8]}"
+    fields["routes"] = flat(fields["routes"])
+    request = given(tunnel=tunnel, name=name, public_key=public_key, endpoint=endpoint, **fields)
+    added = call("peer.add", request)
+    output.show(added["peer"], format_, peer_lines)
+    show_notes(added)
+
+
+@config.command("remove-peer", examples=(f"interface config home remove-peer {LAPTOP}",))
+@click.argument("public_key", metavar="PUBLIC-KEY")
+@force_option
+@click.pass_obj
+def remove_peer(tunnel: str, /, public_key: str, force: bool) -> None:
+    """Remove the peer with this public key."""
+    confirm(f"Remove peer {public_key[:8]}… from tunnel '{tunnel}'?", force)
+    removed = call("peer.remove", {"tunnel": tunnel, "public_key": public_key})
+    output.note(f"peer '{removed['name']}' is removed from tunnel '{tunnel}'")
+
+
+# content --------------------------------------------------------------------------------------------
+
+
+@click.group(cls=Group)
+def content() -> None:
+    """Tunnels as stored content: add stores one, execute brings it up."""
+
+
+def named(command: Callable[..., Any]) -> Callable[..., Any]:
+    """NAME as an argument or, as the Vrooli contract has it, with --name."""
+
+    @wraps(command)
+    def with_one_name(name: str | None, by_option: str | None, **rest: Any) -> Any:
+        if name and by_option and name != by_option:
+            raise click.UsageError(
+                f"two names are given: '{name}' and '{by_option}'", click.get_current_context()
+            )
+        if not (name or by_option):
+            raise click.UsageError("missing argument 'NAME'", click.get_current_context())
+        return command(name=name or by_option, **rest)
+
+    option = click.option("--name", "by_option", metavar="NAME", help="The same as the argument.")
+    return click.argument("name", required=False)(option(with_one_name))
+
+
+@content.command(examples=("content add home --exit", "content add --name home --type tunnel"))
+@named
+@click.option("--type", type=click.Choice(["tunnel"]), expose_value=False, help="What is stored: a tunnel.")
+@tunnel_options
+@format_option
+def add(name: str, format_: str, **options: Any) -> None:
+    """Store a tunnel without bringing it up."""
+    output.show(_create(name, False, options), format_, tunnel_lines)
+
+
+content.add_command(list_, "list")
+
+
+@content.command(examples=("content get home", "content get home --show-secrets --output wg0.conf"))
+@named
+@output_option
+@click.option("--show-secrets", is_flag=True, help="Print the keys, too.")
+def get(name: str, path: str | None, show_secrets: bool) -> None:
+    """Print a tunnel's config for wg-quick, keys masked unless --show-secrets."""
+    request = {"name": name, "show_secrets": show_secrets}
+    with private_output(path) as write:
+        write(call("tunnel.config", request)["config"])
+
+
+@content.command("remove", examples=("content remove home --force",))
+@named
+@force_option
+def remove_content(name: str, force: bool) -> None:
+    """Take a tunnel down and forget it, with its keys and all its peers."""
+    _delete_tunnel(name, force)
+
+
+@content.command(examples=("content execute home",))
+@named
+@format_option
+def execute(name: str, format_: str) -> None:
+    """Bring a stored tunnel up."""
+    output.show(call("tunnel.activate", {"name": name}), format_, tunnel_lines)
+
+
+@content.command(examples=("content deactivate home",))
+@named
+@format_option
+def deactivate(name: str, format_: str) -> None:
+    """Take a tunnel down and keep it stored."""
+    output.show(call("tunnel.deactivate", {"name": name}), format_, tunnel_lines)
+
+
+# what they share ------------------------------------------------------------------------------------
+
+
+def _create(name: str, activate: bool, options: dict[str, Any]) -> Any:
+    """Ask for a tunnel.
+
+    WIREGUARD_PORT and WIREGUARD_NETWORK are first wishes, not orders: where taken, the agent chooses.
+    """
+    options["exit"] = options.pop("exit_") or None
+    request = {"name": name, "activate": activate, **given(**options)}
+    wishes = given(port=_port_wish(), network=os.environ.get("WIREGUARD_NETWORK") or None)
+    if options["addresses"]:
+        wishes.pop("network", None)
+    if wishes.keys() <= request.keys():
+        return call("tunnel.create", request)
+    try:
+        return call("tunnel.create", {**wishes, **request})
+    except ConflictError:
+        return call("tunnel.create", request)
+
+
+def _port_wish() -> int | None:
+    text = os.environ.get("WIREGUARD_PORT")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise InvalidInput(f"WIREGUARD_PORT '{text[:20]}' is not a UDP port", "use a number from 1 to 65535")
+    return int(text)
+
+
+def _delete_tunnel(name: str, force: bool) -> None:
+    question = f"Delete tunnel '{name}' with its keys and all its peers?"
+    confirm(question, force)
+    call("tunnel.delete", {"name": name})
+    output.note(f"tunnel '{name}' is deleted")

@@ -1,0 +1,123 @@
+"""Runs the lanes in order, skips one as a whole where it cannot run (never in CI), and sums them up."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.lanes import LANES, lane_index
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        choices=["userspace", "kernel"],
+        default="userspace",
+        help="the WireGuard engine under the netns lane's tests",
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """'userspace' (wireguard-go) or 'kernel': what the tests make their WireGuard interfaces with."""
+    return request.config.getoption("--engine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Lanes(config), "lanes")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one lane's tests."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    remarks: dict[str, None] = field(default_factory=dict)  # a set that keeps its order
+
+
+class Lanes:
+    """The pytest hooks that know about lanes."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._engine: str = config.getoption("--engine")
+        self._obstacles: dict[int, str | None] = {}
+        self._tallies: dict[int, Tally] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        strays = [item.nodeid for item in items if lane_index(item.path) is None]
+        if strays:
+            raise pytest.UsageError(f"not in the folder of any lane: {', '.join(strays)}")
+        items.sort(key=lambda item: lane_index(item.path))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        index = lane_index(item.path)
+        if index not in self._obstacles:
+            self._obstacles[index] = LANES[index].obstacle(self._engine)
+        if (reason := self._obstacles[index]) is not None:
+            pytest.skip(reason)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        return (yield from _without_skips_in_ci())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self) -> Iterator[None]:
+        return (yield from _without_skips_in_ci())
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._count(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if not report.passed:
+            self._count(report)
+
+    def _count(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        index = lane_index(CHECKOUT / report.nodeid.split("::")[0])
+        if index is None:
+            return
+        tally = self._tallies.setdefault(index, Tally())
+        tally.seconds += getattr(report, "duration", 0.0)
+        if report.failed:
+            tally.failed += 1
+        elif report.skipped:
+            tally.skipped += 1
+            tally.remarks[_skip_reason(report)] = None
+        elif report.when == "call":
+            tally.passed += 1
+        if getattr(report, "when", None) == "call":
+            tally.remarks |= {value: None for name, value in report.user_properties if name == "remark"}
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("lanes")
+        terminalreporter.write_line(f"{'lane':<8}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+        for index, tally in sorted(self._tallies.items()):
+            counts = f"{tally.passed:>8}{tally.failed:>8}{tally.skipped:>9}{tally.seconds:>9.1f}"
+            terminalreporter.write_line(f"{LANES[index].name:<8}{counts}")
+            for remark in tally.remarks:
+                terminalreporter.write_line(f"{'':8}  {remark}")
+
+
+def _without_skips_in_ci():
+    """Wrap a hook that makes a report: in CI a skipped test is one that nobody runs, which is a failure."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"In CI nothing may be skipped: {_skip_reason(report)}"
+    return report
+
+
+def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}"
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)
