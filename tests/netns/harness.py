@@ -473,6 +473,18 @@ class Lab:
         self._exits.callback(agent.terminate)
         return agent
 
+    @contextlib.contextmanager
+    def hosts_file(self, namespace: Namespace, text: str) -> Iterator[Path]:
+        """/etc/hosts for what is started in a namespace (ip-netns(8)); writing to it again moves names."""
+        folder = Path("/etc/netns") / namespace.name
+        folder.mkdir(parents=True)
+        hosts = folder / "hosts"
+        hosts.write_text(text)
+        try:
+            yield hosts
+        finally:
+            shutil.rmtree(folder)
+
     def _wire(self) -> None:
         self.server.ip(
             f"link add eth0 type veth peer name eth0 netns {self.laptop.name}",
