@@ -24,10 +24,6 @@ IMPORTERS = {
     "subprocess": Importers(
         ("system/process.py",), "one place sees to it that every process has an argv list and a deadline"
     ),
-    "pyroute2": Importers(
-        ("system/netlink.py",),
-        "it costs 200 ms and 24 MB, and the rest must not know how the kernel is spoken to",
-    ),
     "click": Importers(
         ("cli/*.py", "features/*/cli.py", "features/*/cli/*.py"),
         "commands go through the bus; the CLI is one of its callers",
