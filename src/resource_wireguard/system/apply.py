@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 
@@ -172,26 +171,21 @@ class Application:
         if verb == "delete":
             routing.delete_route(self._kernel, route, index)
             return
-        with _taken("another route of this prefix, table and metric"):
+        try:
             routing.add_route(self._kernel, route, index, replace=verb == "change")
+        except KernelRefused as refusal:
+            if refusal.number != errno.EEXIST:
+                raise
+            raise HostError(
+                "a route of this prefix, table and metric exists and is not ours",
+                f"remove it (ip route show {route.prefix}), or use another prefix",
+            ) from None
 
     def _rule(self, verb: Verb, rule: Rule) -> None:
         if verb == "delete":
             routing.delete_rule(self._kernel, rule)
             return
-        with _taken("a rule like it"):
-            routing.add_rule(self._kernel, rule)
-
-
-@contextmanager
-def _taken(what: str) -> Iterator[None]:
-    """EEXIST in words: what we see as ours is never made twice, so it is somebody else's."""
-    try:
-        yield
-    except KernelRefused as refusal:
-        if refusal.number != errno.EEXIST:
-            raise
-        raise HostError(f"{what} exists and is not ours", "remove it, or choose another one here") from None
+        routing.add_rule(self._kernel, rule)
 
 
 def _batches(steps: Iterable[Action]) -> Iterator[list[Action]]:

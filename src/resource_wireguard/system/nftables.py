@@ -35,7 +35,7 @@ _NO_NFTABLES = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAF
 _TABLE = re.compile(r"^table (\S+) [^\n]*\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^\t(\S[^\n]*?) \{\n(.*?)^\t\}|^\t(\S[^\n]*)$", re.MULTILINE | re.DOTALL)
 _CONTINUATION = re.compile(r"\n\t\t\t\s*")
-_NFT = ("nft", "-s", "-y", "-f", "-")
+_NFT = ("nft", "-s", "-y")
 _INSTALL = "install nftables, for example: apt install nftables"
 
 
@@ -63,13 +63,13 @@ class Nftables:
             return ()
         # A netdev chain goes with its device, which is no change of rules and has no new number.
         if generation != self._generation or "netdev" in families:
-            listed = _nft("".join(f"list table {family} {NFT_TABLE}\n" for family in families))
+            listed = "".join(_nft("list", "table", family, NFT_TABLE) for family in families)
             self._tables, self._generation = parse(listed), generation
         return self._tables
 
     def apply(self, actions: Iterable[Action]) -> None:
         """Make, replace and delete tables, all in one transaction of the kernel's."""
-        _nft("".join(line for action in actions for line in _lines(action)))
+        _nft("-f", "-", script="".join(line for action in actions for line in _lines(action)))
 
     def _look(self) -> tuple[bytes, list[str]]:
         """The generation of the rules, and the families in which we have a table."""
@@ -128,7 +128,7 @@ def _lines(action: Action) -> Iterator[str]:
     yield "}\n"
 
 
-def _nft(script: str) -> str:
+def _nft(*arguments: str, script: str = "") -> str:
     if shutil.which(_NFT[0]) is None:
         raise HostError("the program nft is missing", _INSTALL)
-    return process.run(_NFT, script).stdout
+    return process.run((*_NFT, *arguments), script).stdout

@@ -107,7 +107,7 @@ def rules(kernel: NetlinkSocket) -> Iterator[Rule]:
 
 
 def add_rule(kernel: NetlinkSocket, rule: Rule) -> None:
-    """Make a rule; EEXIST where one just like it is not ours."""
+    """Make a rule; one of another protocol may stand beside it, EEXIST is for a twin."""
     kernel.change(_NEWRULE, _rule_message(rule), F_CREATE | F_EXCL)
 
 
