@@ -48,7 +48,7 @@ half of our range stays free for rules that must come first, such as those that 
 
 CLAMP = Chain("clamp", "type filter hook forward priority -150; policy accept;")
 FORWARD = Chain("forward", "type filter hook forward priority 0; policy accept;")
-OUTGOING = Chain("outgoing", "type nat hook postrouting priority 100; policy accept;")
+MASQUERADE = Chain("source-nat", "type nat hook postrouting priority 100; policy accept;")
 SPOOFED = Chain("spoofed", "type filter hook prerouting priority -300; policy accept;")
 MARK_IN = Chain("mark-in", "type filter hook prerouting priority -150; policy accept;")
 MARK_OUT = Chain("mark-out", "type filter hook postrouting priority -150; policy accept;")
@@ -223,7 +223,7 @@ def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
         yield NftRule(FORWARD, f"{way} {device} accept")
     for network in map(network_of, tunnel.addresses):
         yield NftRule(
-            OUTGOING,
+            MASQUERADE,
             f"{_protocol(network)} saddr {_without_host_length(network)} oifname != {device} masquerade",
         )
 
