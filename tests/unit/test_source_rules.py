@@ -48,6 +48,20 @@ def test_a_broad_except_is_found_except_at_the_edges(handler: str) -> None:
     assert not list(rules.broad_excepts("cli/main.py", tree))
 
 
+def test_cleaning_up_and_raising_again_is_no_broad_except() -> None:
+    assert not list(
+        rules.broad_excepts("a.py", ast.parse("try:\n    pass\nexcept BaseException:\n    x()\n    raise\n"))
+    )
+    assert list(
+        rules.broad_excepts("a.py", ast.parse("try:\n    pass\nexcept Exception as e:\n    raise X from e\n"))
+    )
+
+
+def test_a_folder_that_is_no_package_is_found() -> None:
+    modules = [PurePath("src/a/__init__.py"), PurePath("src/a/b.py"), PurePath("src/a/c/d/__init__.py")]
+    assert [line.split(":")[0] for line in rules.folders_without_init(modules)] == ["src/a/c"]
+
+
 def test_a_long_function_and_a_long_module_are_found() -> None:
     function = "\n\ndef f():\n" + "    pass\n" * rules.MAX_FUNCTION_LINES
     assert [line.split(" ")[0] for line in rules.oversize("a.py", function, ast.parse(function))] == [

@@ -70,7 +70,7 @@ class Table(Record, frozen=True):
 
 
 class Rule(Record, frozen=True):
-    """A routing rule (ip-rule(8)); fwmark 0 means any, invert means 'not fwmark'."""
+    """A routing rule (ip-rule(8)); family is 4 or 6, fwmark 0 means any, invert means 'not fwmark'."""
 
     priority: int
     family: int
@@ -168,7 +168,10 @@ class Address(Record, frozen=True):
 
 
 class Route(Record, frozen=True):
-    """A route of our protocol; interface None makes it 'unreachable' (fail closed)."""
+    """A route of our protocol; interface None makes it 'unreachable' (fail closed).
+
+    metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6.
+    """
 
     prefix: str
     interface: str | None  # type: ignore[misc]
