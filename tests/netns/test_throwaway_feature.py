@@ -93,7 +93,7 @@ def test_a_feature_is_added_and_deleted_by_its_folder_and_one_word(lab: Lab, pro
     for prefix in ("203.0.113.0/24", "fd99::/64"):
         agent.call("blackhole.add", prefix=prefix)
     assert unreachable(agent) == {"203.0.113.0/24", "fd99::/64"}
-    with pytest.raises(Refused, match="did you mean 203.0.113.0/24"):
+    with pytest.raises(Refused, match=r"host bits"):
         agent.call("blackhole.add", prefix="203.0.113.9/24")
 
     lab.server.ip("route delete unreachable 203.0.113.0/24")
