@@ -120,7 +120,7 @@ def test_what_was_reported_since_the_last_look_makes_the_next_pass_look_first(
     engine.settle()
     host.tamper(gone=Address("wg-a", "10.1.0.1/24"))
     assert engine.anything_new()
-    assert [action.record for action in engine.settle().done if action.verb == "create"][0] == Address(
+    assert next(action.record for action in engine.settle().done if action.verb == "create") == Address(
         "wg-a", "10.1.0.1/24"
     )
 

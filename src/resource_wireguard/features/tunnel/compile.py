@@ -48,7 +48,7 @@ half of our range stays free for rules that must come first, such as those that 
 
 CLAMP = Chain("clamp", "type filter hook forward priority -150; policy accept;")
 FORWARD = Chain("forward", "type filter hook forward priority 0; policy accept;")
-MASQUERADE = Chain("masquerade", "type nat hook postrouting priority 100; policy accept;")
+MASQUERADE = Chain("source-nat", "type nat hook postrouting priority 100; policy accept;")
 SPOOFED = Chain("spoofed", "type filter hook prerouting priority -300; policy accept;")
 MARK_IN = Chain("mark-in", "type filter hook prerouting priority -150; policy accept;")
 MARK_OUT = Chain("mark-out", "type filter hook postrouting priority -150; policy accept;")
@@ -219,7 +219,7 @@ def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
         return
     device = f'"{tunnel.interface}"'
     for way in ("iifname", "oifname"):
-        yield NftRule(CLAMP, f"{way} {device} tcp flags 0x2 tcp option maxseg size set rt mtu")
+        yield NftRule(CLAMP, f"{way} {device} tcp flags syn tcp option maxseg size set rt mtu")
         yield NftRule(FORWARD, f"{way} {device} accept")
     for network in map(network_of, tunnel.addresses):
         yield NftRule(
@@ -235,14 +235,14 @@ def _default_route_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
     if not families:
         return
     mark = f"0x{mark_of(tunnel.number):08x}"
-    yield NftRule(MARK_IN, f"meta l4proto 17 ct mark {mark} meta mark set ct mark")
-    yield NftRule(MARK_OUT, f"meta l4proto 17 meta mark {mark} ct mark set meta mark")
+    yield NftRule(MARK_IN, f"meta l4proto udp ct mark {mark} meta mark set ct mark")
+    yield NftRule(MARK_OUT, f"meta l4proto udp meta mark {mark} ct mark set meta mark")
     for address in tunnel.addresses:
         if (6 if is_v6(address) else 4) in families:
             ip = address.partition("/")[0]
             yield NftRule(
                 SPOOFED,
-                f'iifname != "{tunnel.interface}" {_protocol(ip)} daddr {ip} fib saddr type != 2 drop',
+                f'iifname != "{tunnel.interface}" {_protocol(ip)} daddr {ip} fib saddr type != local drop',
             )
 
 
