@@ -158,7 +158,19 @@ class Namespace:
     def capture(self, link: str, expression: str) -> Iterator[list[str]]:
         """The lines tcpdump(8) prints while the block runs."""
         lines: list[str] = []
-        argv = ["ip", "netns", "exec", self.name, "tcpdump", "-l", "-n", "-i", link, *expression.split()]
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            self.name,
+            "tcpdump",
+            "--immediate-mode",
+            "-l",
+            "-n",
+            "-i",
+            link,
+            *expression.split(),
+        ]
         dump = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert dump.stdout and dump.stderr
         while "listening on" not in (line := dump.stderr.readline()):
@@ -167,7 +179,7 @@ class Namespace:
             yield lines
         finally:
             dump.send_signal(signal.SIGINT)
-            lines.extend(dump.communicate(timeout=PATIENCE)[0].splitlines())
+            lines.extend(filter(None, dump.communicate(timeout=PATIENCE)[0].splitlines()))
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket that belongs to this namespace, whoever uses it later (network_namespaces(7))."""
@@ -454,6 +466,12 @@ class Agent:
         """SIGTERM, as a supervisor ends it: tunnels stay."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
+            self.process.wait(PATIENCE)
+
+    def end(self) -> None:
+        """End it and take down what it made; nothing happens if it does not live."""
+        if self.process and self.process.poll() is None:
+            self.call("agent.stop")
             self.process.wait(PATIENCE)
 
     def call(self, command: str, /, **request: Any) -> Any:

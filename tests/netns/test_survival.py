@@ -43,8 +43,7 @@ def agent(lab: Lab) -> Iterator[Agent]:
     yield agent
     if agent.process.poll() is not None:
         agent.start()
-    with contextlib.suppress(Refused):
-        agent.call("agent.stop")
+    agent.end()
 
 
 def plain_site(endpoint: str, private: str, peer_key: str, port: int) -> str:
