@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -221,13 +222,11 @@ def _refuse_repeated(section: _Section, field: Field, line: _Line) -> None:
 
 
 def _read(field: Field, value: str, number: int) -> Any:
-    try:
-        if value:
-            return field.read(value)
-    except InvalidInput:
-        # What was raised repeats the value; see fields.py.
-        raise _refused(number, f"{field.key} {field.wants}", field.hint) from None
-    raise _refused(number, f"{field.key} is empty", field.hint)
+    if not value:
+        raise _refused(number, f"{field.key} is empty", field.hint)
+    with suppress(InvalidInput):  # what a reader raises repeats the value; see fields.py
+        return field.read(value)
+    raise _refused(number, f"{field.key} {field.wants}", field.hint)
 
 
 def _only_interface(sections: list[_Section]) -> _Section:
