@@ -51,6 +51,7 @@ PEER = f"{HEAD}[Peer]\nPublicKey = {PUBLIC}\n"
         (f"{PEER}Address = 10.0.0.1\n", "line 5: Address does not belong in [Peer]", "to [Interface]"),
         (f"{HEAD}; a comment\n", "line 3: this line is no 'Key = value'", "'#'"),
         (f"{HEAD}PrivateKey {OTHER}\n", "line 3: unknown key (not shown) in [Interface]", "known are"),
+        (f"{HEAD}UqnuVHIGXEhbgCSM=\n", "line 3: unknown key (not shown) in [Interface]", "known are"),
         (f"{HEAD}{OTHER}\n", "line 3: unknown key (not shown) in [Interface]", "known are"),
         (f"{HEAD}ListenPort =\n", "line 3: ListenPort is empty", "1 to 65535"),
         ("[Interface]\nPrivateKey = \n", "line 2: PrivateKey is empty", "44 characters"),

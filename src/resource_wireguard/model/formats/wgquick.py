@@ -185,18 +185,19 @@ def _take(section: _Section, line: _Line, above: list[str]) -> None:
 
 
 def _field(section: _Section, line: _Line) -> Field:
-    word, equals, _ = line.content.partition("=")
+    word, equals, value = line.content.partition("=")
     key = "".join(word.split()).lower()
     if equals and key in _KEYS[section.title]:
         return _KEYS[section.title][key]
-    raise _unknown(section, line.number, word.strip(_BLANK), bool(equals))
+    if not equals:
+        raise _refused(line.number, "this line is no 'Key = value'", "comments begin with '#'")
+    # Without a value it may be the end of a key that lost its beginning: 'vHtodjb6e697QjLERt1N='.
+    raise _unknown(section, line.number, word.strip(_BLANK) if value else "")
 
 
-def _unknown(section: _Section, number: int, word: str, has_value: bool) -> InvalidInput:
+def _unknown(section: _Section, number: int, word: str) -> InvalidInput:
     key, shown = "".join(word.split()).lower(), _shown(word)
     other = "Peer" if section.title == "Interface" else "Interface"
-    if not has_value:
-        return _refused(number, "this line is no 'Key = value'", "comments begin with '#'")
     if key in _KEYS[other]:
         spelled = _KEYS[other][key].key
         return _refused(
