@@ -62,9 +62,14 @@ class Application:
         try:
             step()
         except HostError as error:
-            self._problems.append(Problem(f"{noun}: {error.message}", error.hint, interface or ""))
-            if interface is not None:
-                self._failed.add(interface)
+            self._refused(noun, error.message, error.hint, interface)
+        except OSError as error:
+            self._refused(noun, str(error), "", interface)
+
+    def _refused(self, noun: str, message: str, hint: str, interface: str | None) -> None:
+        self._problems.append(Problem(f"{noun}: {message}", hint, interface or ""))
+        if interface is not None:
+            self._failed.add(interface)
 
     def _step(self, action: Action) -> None:
         """One action that stands for itself."""
