@@ -158,7 +158,19 @@ class Namespace:
     def capture(self, link: str, expression: str) -> Iterator[list[str]]:
         """The lines tcpdump(8) prints while the block runs."""
         lines: list[str] = []
-        argv = ["ip", "netns", "exec", self.name, "tcpdump", "-l", "-n", "-i", link, *expression.split()]
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            self.name,
+            "tcpdump",
+            "--immediate-mode",
+            "-l",
+            "-n",
+            "-i",
+            link,
+            *expression.split(),
+        ]
         dump = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert dump.stdout and dump.stderr
         while "listening on" not in (line := dump.stderr.readline()):
@@ -167,7 +179,7 @@ class Namespace:
             yield lines
         finally:
             dump.send_signal(signal.SIGINT)
-            lines.extend(dump.communicate(timeout=PATIENCE)[0].splitlines())
+            lines.extend(filter(None, dump.communicate(timeout=PATIENCE)[0].splitlines()))
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket that belongs to this namespace, whoever uses it later (network_namespaces(7))."""
@@ -229,6 +241,49 @@ class Device:
         ]
         mark = 0 if first[3] == "off" else int(first[3], 16)
         return cls(first[0], first[1], int(first[2]), mark, {peer.public_key: peer for peer in peers})
+
+
+Picture = dict[str, Any]
+
+
+def picture(namespace: Namespace, interface: str) -> Picture:
+    """All that lies on an interface, and our rules and tables, as four tools show it; for comparing."""
+    shown = _ip_batch(namespace, "-4", f"address show dev {interface}", "route show table all", "rule show")
+    shown += _ip_batch(namespace, "-6", "route show table all", "rule show")
+    links, routes, rules, routes6, rules6 = shown if len(shown) == 5 else ([], *shown)
+    device = namespace.exec("wg", "show", interface, "dump", check=False).stdout
+    link = links[0] if links else {}
+    return {
+        "link": {name: link.get(name) for name in ("mtu", "flags", "ifalias", "link_type")},
+        "addresses": {
+            f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", ()) if a["scope"] != "link"
+        },
+        "routes": {
+            (route["dst"], str(route.get("table")), route.get("type"), route.get("metric"))
+            for route in routes + routes6
+            if route.get("dev") == interface or route.get("protocol") == "157"
+            if not route["dst"].startswith(("fe80", "ff00"))
+        },
+        "rules": {json.dumps(rule, sort_keys=True) for rule in rules + rules6},
+        "nft": namespace.nft("list", "table", "inet", "resource-wireguard", check=False),
+        "device": Device.parse(device) if device else None,
+        "forwarding": sysctl(namespace, "net/ipv4/ip_forward"),
+    }
+
+
+def _ip_batch(namespace: Namespace, family: str, *commands: str) -> list[list[dict[str, Any]]]:
+    argv = ("ip", "-n", namespace.name, family, "-details", "-json", "-force", "-batch", "-")
+    text, found = run(*argv, stdin="\n".join(commands), check=False).stdout.strip(), []
+    while text:
+        entries, end = json.JSONDecoder().raw_decode(text)
+        found.append([entry for entry in entries if entry])
+        text = text[end:].strip()
+    return found
+
+
+def sysctl(namespace: Namespace, path: str) -> str:
+    """A value under /proc/sys, which shows each thread that of its own namespace."""
+    return in_namespace(namespace.name, lambda: Path("/proc/sys", path).read_text().strip())
 
 
 # -- pinging without processes --
@@ -344,8 +399,12 @@ class Agent:
     @property
     def log(self) -> str:
         """All that it wrote on stderr, over all its lives."""
-        path = self.config_dir / "agent.stderr"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def log_path(self) -> Path:
+        """Beside CONFIG_DIR, as tests fill and spoil that."""
+        return Path(f"{self.config_dir}.log")
 
     def environment(self) -> dict[str, str]:
         """The environment of agent and CLI: nothing of the caller's but what Python and tools need."""
@@ -379,7 +438,7 @@ class Agent:
             "resource_wireguard",
             "agent",
         ]
-        with open(self.config_dir / "agent.stderr", "ab") as log:
+        with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -409,6 +468,12 @@ class Agent:
             self.process.terminate()
             self.process.wait(PATIENCE)
 
+    def end(self) -> None:
+        """End it and take down what it made; nothing happens if it does not live."""
+        if self.process and self.process.poll() is None:
+            self.call("agent.stop")
+            self.process.wait(PATIENCE)
+
     def call(self, command: str, /, **request: Any) -> Any:
         """One request on the socket (docs/bus.md); Refused for an error."""
         with socket.socket(socket.AF_UNIX) as connection:
@@ -416,7 +481,8 @@ class Agent:
             connection.connect(str(self.socket_path))
             connection.sendall(json.dumps({"command": command, "request": request}).encode() + b"\n")
             answers = [json.loads(line) for line in connection.makefile("rb")]
-        assert answers, f"no answer to {command}; the agent's log:\n{self.log[-3000:]}"
+        if not answers:
+            raise ConnectionError(f"no answer to {command}; the agent's log:\n{self.log[-3000:]}")
         if "error" in answers[-1]:
             raise Refused(**answers[-1]["error"])
         return answers[-1]["result"]
@@ -472,6 +538,18 @@ class Lab:
         agent = Agent(namespace or self.server, folder, self.engine, **more)
         self._exits.callback(agent.terminate)
         return agent
+
+    @contextlib.contextmanager
+    def hosts_file(self, namespace: Namespace, text: str) -> Iterator[Path]:
+        """/etc/hosts for what is started in a namespace (ip-netns(8)); writing to it again moves names."""
+        folder = Path("/etc/netns") / namespace.name
+        folder.mkdir(parents=True)
+        hosts = folder / "hosts"
+        hosts.write_text(text)
+        try:
+            yield hosts
+        finally:
+            shutil.rmtree(folder)
 
     def _wire(self) -> None:
         self.server.ip(

@@ -89,6 +89,10 @@ def test_every_module_keeps_the_rule(rule: Callable[[str, str, ast.Module], Iter
     expect_none(f"src/{PACKAGE.name}/{line}" for line in found)
 
 
+def test_every_folder_of_modules_is_a_package() -> None:
+    expect_none(rules.folders_without_init(path.relative_to(CHECKOUT) for path in MODULES))
+
+
 def test_tests_say_what_they_are_for() -> None:
     modules = [
         (path, text) for path, text in texts(FILES) if path.parts[0] == "tests" and path.suffix == ".py"

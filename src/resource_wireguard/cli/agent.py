@@ -17,8 +17,7 @@ from resource_wireguard.cli.command import Command
     show_default=True,
     help="What to log, on stderr.",
 )
-@click.option("--detached", is_flag=True, hidden=True, help="Leave the caller's directory.")
-def agent(log_level: str, detached: bool) -> None:
+def agent(log_level: str) -> None:
     """Run the agent in the foreground until it is told to end.
 
     SIGTERM ends the agent and leaves the tunnels up; 'manage stop' takes them down.
@@ -27,7 +26,4 @@ def agent(log_level: str, detached: bool) -> None:
 
     from resource_wireguard.cli.compose import run_agent
 
-    directory = Path(config_dir())
-    if detached:
-        os.chdir("/")
-    run_agent(directory, {**os.environ, "WIREGUARD_LOG_LEVEL": log_level})
+    run_agent(Path(config_dir()), {**os.environ, "WIREGUARD_LOG_LEVEL": log_level})

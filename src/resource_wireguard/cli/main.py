@@ -168,6 +168,25 @@ def _run(words: list[str]) -> int:
     except ResourceError as error:
         output.error(error.message, error.hint)
         return error.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as bug:  # noqa: BLE001 - the edge: a person gets one line and an exit code
+        _tell(bug)
+        return 1
+
+
+def _tell(bug: Exception) -> None:
+    """Kind and place of a bug; its text stays out, unless asked for: it may hold what must not be printed."""
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    output.error(
+        f"a bug of this program: {type(bug).__name__}{place}",
+        "please report what it prints with WIREGUARD_LOG_LEVEL=debug, without your keys",
+    )
+    if os.environ.get("WIREGUARD_LOG_LEVEL") == "debug":
+        sys.excepthook(type(bug), bug, bug.__traceback__)
 
 
 def _usage(error: click.UsageError) -> tuple[str, str]:

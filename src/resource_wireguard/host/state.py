@@ -50,7 +50,7 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class NftRule(msgspec.Struct, frozen=True):
-    """A rule that a feature wants in one chain of our table, in the canonical words of 'nft -n list'."""
+    """A rule for one chain of our table, in the words of 'nft -s -y list' (see system/nftables.py)."""
 
     chain: Chain
     text: str

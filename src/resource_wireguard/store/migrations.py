@@ -85,8 +85,11 @@ def _apply(store: SqliteStore, name: str, number: int, script: str) -> None:
 def statements(script: str) -> Iterator[str]:
     """The statements of a script; sqlite3's own executescript would commit before the first one."""
     statement = ""
-    for part in script.split(";")[:-1]:
+    *parts, last = script.split(";")
+    for part in parts:
         statement += f"{part};"
         if sqlite3.complete_statement(statement):  # False inside a trigger's body
             yield statement.strip()
             statement = ""
+    if rest := (statement + last).strip():
+        yield rest  # without its semicolon, which must not mean: left out

@@ -1,7 +1,7 @@
 """Carrying out a plan on the real host, in its order and with one Problem for each thing that failed."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 
@@ -50,7 +50,8 @@ class Application:
             if driver is Table:
                 self._try(partial(self._nftables.apply, list(steps)), "nft tables", None)
             elif driver is Device:
-                self._tell_engines(list(steps))
+                for batch in _batches(steps):
+                    self._tell_engines(batch)
             else:
                 for action in steps:
                     self._try(partial(self._step, action), noun_of(action.record), action.record.interface)
@@ -190,6 +191,20 @@ class Application:
             routing.delete_rule(self._kernel, rule)
             return
         routing.add_rule(self._kernel, rule)
+
+
+def _batches(steps: Iterable[Action]) -> Iterator[list[Action]]:
+    """Cut where a device comes up again: what it is told first must be done before what it is told next."""
+    batch: list[Action] = []
+    devices: set[str | None] = set()
+    for action in steps:
+        if isinstance(action.record, Device):
+            if action.record.interface in devices:
+                yield batch
+                batch, devices = [], set()
+            devices.add(action.record.interface)
+        batch.append(action)
+    yield batch
 
 
 def _driver_of(action: Action) -> type[Record]:

@@ -19,8 +19,8 @@ from resource_wireguard.cli.options import (
     output_option,
     show_notes,
 )
+from resource_wireguard.cli.qr import drawn as qr_code
 from resource_wireguard.cli.views import peer_lines, peer_table
-from resource_wireguard.errors import InvalidInput
 
 LAPTOP = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 """The public key of the examples: the one in wg(8)."""
@@ -149,7 +149,7 @@ def peer_config(tunnel: str, name: str, path: str | None, qr: bool) -> None:
     """Print the config of a peer whose keys were made here."""
     with private_output(path) as write:
         answer = call("peer.config", {"tunnel": tunnel, "name": name})
-        write(_qr(answer["config"]) if qr else answer["config"])
+        write(qr_code(answer["config"]) if qr else answer["config"])
     show_notes(answer)
 
 
@@ -169,20 +169,3 @@ def disable(tunnel: str, name: str) -> None:
     """Shut a peer out and keep its keys and addresses."""
     call("peer.disable", {"tunnel": tunnel, "name": name})
     output.note(f"peer '{name}' of tunnel '{tunnel}' is disabled")
-
-
-def _qr(config: str) -> str:
-    """The config as a QR code of block signs."""
-    import io
-
-    import segno
-
-    try:
-        code = segno.make(config, error="l", boost_error=False, micro=False)
-    except segno.DataOverflowError:
-        raise InvalidInput(
-            "the config is too long for a QR code", "write it to a file with --output"
-        ) from None
-    drawn = io.StringIO()
-    code.terminal(drawn, border=2, compact=True)
-    return drawn.getvalue()

@@ -1,0 +1,220 @@
+"""The life of the service on this host: install, start, stop, restart, uninstall."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+
+import click
+
+from resource_wireguard.cli import lifetime, output
+from resource_wireguard.cli.client import call, config_dir
+from resource_wireguard.cli.command import Group
+from resource_wireguard.cli.options import confirm, force_option
+from resource_wireguard.errors import (
+    AlreadyExists,
+    HostError,
+    NotFound,
+    ResourceError,
+    ServiceNotRunning,
+)
+
+STARTED_WITHIN = 10.0
+"""Seconds that start and restart wait for the agent's answer when not told otherwise."""
+
+ENDED_WITHIN = 30.0
+"""Seconds that restart gives the old agent."""
+
+INSTALLED_WITHIN = 540.0
+"""Seconds for apt-get: the contract grants install 600."""
+
+RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
+DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key")
+"""All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
+
+SECONDS = click.IntRange(1, 3600)
+
+
+@click.group(cls=Group)
+def manage() -> None:
+    """Install, start, stop, restart and uninstall the service on this host."""
+
+
+@manage.command(examples=("manage install",))
+@click.option("--force", is_flag=True, help="Do not ask before Debian packages are installed.")
+@click.option("--skip-validation", is_flag=True, help="Do not check the host again at the end.")
+@click.option("--verbose", is_flag=True, help="Say what was checked.")
+def install(force: bool, skip_validation: bool, verbose: bool) -> None:
+    """See that the host has what is needed, and make CONFIG_DIR.
+
+    Missing Debian packages are installed, where that is possible. Exit code 2: installed already.
+    """
+    from resource_wireguard.cli.doctor import requirements
+
+    checks = requirements()
+    if verbose:
+        for check in checks:
+            output.note(f"{check.code}: {check.message}")
+    lacking = [check for check in checks if check.result == "failed"]
+    if not lacking and os.path.isdir(lifetime.run_dir()):
+        raise AlreadyExists(
+            f"already installed in {config_dir()}", "start it with 'resource-wireguard manage start'"
+        )
+    if lacking:
+        _install_packages(sorted({check.package for check in lacking if check.package}), force)
+    if not skip_validation:
+        for check in requirements():
+            if check.result == "failed":
+                raise HostError(f"{check.code}: {check.message}", check.hint)
+    os.makedirs(lifetime.run_dir(), mode=0o700, exist_ok=True)
+    output.note(f"installed in {config_dir()}; start it with 'resource-wireguard manage start --wait'")
+
+
+@manage.command(examples=("manage start --wait",))
+@click.option("--wait", is_flag=True, help="Return only when the service answers and its health is known.")
+@click.option("--timeout", type=SECONDS, default=60, show_default=True, help="Seconds to wait with --wait.")
+@click.option(
+    "--force", is_flag=True, expose_value=False, help="Accepted for Vrooli; there is nothing to force."
+)
+def start(wait: bool, timeout: int) -> None:
+    """Start the service and bring all active tunnels up. Exit code 2: it runs already."""
+    _start(float(timeout) if wait else STARTED_WITHIN, wait)
+
+
+@manage.command(examples=("manage stop", "manage stop --force --timeout 5"))
+@click.option("--force", is_flag=True, help="Kill the agent if it does not end in time.")
+@click.option("--timeout", type=SECONDS, default=30, show_default=True, help="Seconds it may take.")
+def stop(force: bool, timeout: int) -> None:
+    """Take all tunnels down and end the service. Exit code 2: it is not running."""
+    with lifetime.held(_pid()) as agent:
+        _end_by("agent.stop", agent, float(timeout), force)
+    output.note("the service is stopped")
+
+
+@manage.command(examples=("manage restart",))
+@click.option("--force", is_flag=True, help="Kill the old agent if it does not end in time.")
+def restart(force: bool) -> None:
+    """Replace the agent by a new one. The tunnels stay up and lose no packet."""
+    pid = lifetime.running_pid()
+    if pid is not None:
+        with suppress(ServiceNotRunning), lifetime.held(pid) as agent:
+            lifetime.end(agent, ENDED_WITHIN, force)
+    _start(STARTED_WITHIN, False)
+
+
+@manage.command(examples=("manage uninstall --keep-data", "manage uninstall --force"))
+@click.option("--keep-data", is_flag=True, help="Keep tunnels, peers and keys for a later installation.")
+@force_option
+def uninstall(keep_data: bool, force: bool) -> None:
+    """Take everything of ours off this host, then remove its files. Exit code 2: not installed."""
+    directory = config_dir()
+    if not os.path.isdir(lifetime.run_dir()):
+        raise NotFound(f"not installed in {directory}", "")
+    what = "; tunnels, peers and keys are kept" if keep_data else " with all tunnels, peers and keys"
+    confirm(f"Remove the service from {directory}{what}?", force)
+    if lifetime.running_pid() is None:  # what a killed agent left on the host is found by a new one
+        _start_for_purge(force)
+    pid = lifetime.running_pid()
+    if pid is not None:
+        with suppress(ServiceNotRunning), lifetime.held(pid) as agent:
+            _end_by("agent.purge", agent, ENDED_WITHIN, force)
+    _remove_files(directory, keep_data)
+    output.note("uninstalled" + (f"; {directory} keeps tunnels, peers and keys" if keep_data else ""))
+
+
+def _start(within: float, wait: bool) -> None:
+    found = lifetime.start(within)
+    if found is None and wait:
+        raise HostError(f"the agent did not answer within {within:g} s; it is still starting", "see its log")
+    if found is None:
+        output.note("the agent is still starting; see 'resource-wireguard status'")
+        return
+    health = call("status")["service"]["health"] if wait else ""
+    output.note(f"the service runs (pid {found['pid']})" + (f" and is {health}" if health else ""))
+
+
+def _start_for_purge(force: bool) -> None:
+    try:
+        lifetime.start(STARTED_WITHIN)
+    except ResourceError as error:
+        if not force:
+            raise HostError(
+                f"what is left on the host cannot be removed: {error.message}",
+                error.hint or "add --force to remove the files all the same",
+            ) from None
+        output.note(f"not looked at: what may be left on the host ({error.message})")
+
+
+def _pid() -> int:
+    pid = lifetime.running_pid()
+    if pid is None:
+        raise ServiceNotRunning(
+            "the service is not running", "start it with 'resource-wireguard manage start'"
+        )
+    return pid
+
+
+def _end_by(command: str, agent: int, within: float, force: bool) -> None:
+    """Ask the agent to clean the host and end; with force, kill it when the time is up."""
+    deadline = time.monotonic() + within
+    left: list[str] = []
+    try:
+        left = _ask(command, agent, deadline).get("left", [])
+    except HostError:
+        if not force:
+            raise
+    if not lifetime.ended(agent, deadline - time.monotonic()):
+        if not force:
+            raise HostError(f"the agent did not end within {within:g} s", "add --force to kill it")
+        lifetime.kill(agent)
+        output.note("the agent was killed: tunnels may still be up until the next start and stop")
+    if left:
+        raise HostError(f"stopped, but this host refused to {'; '.join(left[:3])}", "see the agent's log")
+
+
+def _ask(command: str, agent: int, deadline: float) -> dict[str, list[str]]:
+    """Ask an agent that may just be starting: it listens only after its first pass."""
+    while True:
+        try:
+            answer: dict[str, list[str]] = call(command, within=max(0.1, deadline - time.monotonic()))
+        except ServiceNotRunning:
+            if lifetime.ended(agent, lifetime.LOOK_EVERY):
+                return {}
+            if time.monotonic() > deadline:
+                raise HostError("the agent does not listen", "add --force to kill it") from None
+        else:
+            return answer
+
+
+def _install_packages(packages: list[str], force: bool) -> None:
+    """Install Debian packages as root, without what they recommend: that would be a whole kernel."""
+    command = f"apt-get install --no-install-recommends {' '.join(packages)}"
+    if not packages:
+        return
+    if os.geteuid() != 0 or not os.path.exists("/usr/bin/apt-get"):
+        raise HostError(f"this host lacks {', '.join(packages)}", f"install it: sudo {command}")
+    if sys.stdin.isatty():
+        confirm(f"Install the Debian packages {', '.join(packages)}?", force)
+    output.note(f"running {command}")
+    from resource_wireguard.system.process import run
+
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]
+    wanted = [*apt, "install", "--yes", "--no-install-recommends", *packages]
+    try:
+        run(wanted, timeout=INSTALLED_WITHIN)
+    except HostError:  # the lists may be old or absent
+        run([*apt, "update"], timeout=INSTALLED_WITHIN)
+        run(wanted, timeout=INSTALLED_WITHIN)
+
+
+def _remove_files(directory: str, keep_data: bool) -> None:
+    doomed = [f"{lifetime.run_dir()}/{name}" for name in RUN_FILES]
+    doomed += [] if keep_data else [f"{directory}/{name}" for name in DATA_FILES]
+    for path in doomed:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    for folder in (lifetime.run_dir(), directory):
+        with suppress(OSError):  # not empty: what is left is not ours, or is kept
+            os.rmdir(folder)
+    if not keep_data and os.path.isdir(directory):
+        output.note(f"left in {directory}, not ours: {', '.join(sorted(os.listdir(directory)))}")
