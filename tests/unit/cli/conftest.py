@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import resource_wireguard
 from tests.unit.cli.fake_agent import FakeAgent
+
+import resource_wireguard
 
 SOURCE = Path(resource_wireguard.__file__).parents[1]
 

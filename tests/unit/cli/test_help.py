@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from resource_wireguard import __version__
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fake_agent import FakeAgent
 from tests.unit.cli.words import all_commands
+
+from resource_wireguard import __version__
 
 HEAVY = {"msgspec", "asyncio", "pyroute2", "cryptography", "ipaddress", "sqlite3", "pathlib", "subprocess"}
 

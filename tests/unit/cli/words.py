@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import click
+
 from resource_wireguard.cli.main import root
 
 
