@@ -35,7 +35,9 @@ def _nothing_in_the_way(engine: str) -> str | None:
 def _netns_obstacle(engine: str) -> str | None:
     if os.geteuid() != 0:
         return "network namespaces need root"
-    commands = ["ip", "wg", "nft", "ping"] + (["wireguard-go"] if engine == "userspace" else [])
+    commands = ["ip", "wg", "wg-quick", "nft", "ping", "sysctl", "tcpdump"] + (
+        ["wireguard-go"] if engine == "userspace" else []
+    )
     absent = [command for command in commands if shutil.which(command) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (scripts/bootstrap test)"

@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 from xml.etree import ElementTree
@@ -14,13 +13,6 @@ from tests.kernel import uml
 from tests.lanes import host_has_wireguard
 
 DEADLINE = 900.0  # seconds
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    # Not pytest's tmp_path: that may lie on a tmpfs, which the guest's view of the host's root cannot show.
-    with tempfile.TemporaryDirectory(prefix="resource-wireguard-kernel-", dir="/var/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.mark.timeout(DEADLINE + 60)

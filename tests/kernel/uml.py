@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -49,11 +50,15 @@ exec chroot . /bin/bash {shared}/command
 COMMAND = """\
 ip link set lo up
 {exports}
+export PATH=$PATH:/usr/sbin:/sbin
 cd {cwd}
 {argv} </dev/null >/dev/tty1 2>&1
 echo $? >{shared}/exit-code
-poweroff --force
+{power_off}
 """
+
+# poweroff(8) belongs to an init system, and a minimal Debian has none; reboot(2) is always there.
+POWER_OFF = [sys.executable, "-ISc", "import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)"]  # RB_POWER_OFF
 
 
 class GuestError(Exception):
@@ -107,6 +112,7 @@ def _write_scripts(shared: Path, argv: Sequence[str]) -> None:
         "exports": "\n".join(exports),
         "cwd": shlex.quote(str(CHECKOUT)),
         "argv": shlex.join(argv),
+        "power_off": shlex.join(POWER_OFF),
     }
     (shared / "init").write_text(INIT.format(**fields))
     (shared / "init").chmod(0o755)

@@ -83,9 +83,14 @@ def test_shellcheck_is_content() -> None:
     ids=["imports", "broad-excepts", "docstrings", "sizes"],
 )
 def test_every_module_keeps_the_rule(rule: Callable[[str, str, ast.Module], Iterable[str]]) -> None:
-    for path in MODULES:
-        text = path.read_text()
-        expect_none(rule(str(path.relative_to(PACKAGE)), text, ast.parse(text)))
+    assert MODULES
+    sources = [(str(path.relative_to(PACKAGE)), path.read_text()) for path in MODULES]
+    found = [line for module, text in sources for line in rule(module, text, ast.parse(text))]
+    expect_none(f"src/{PACKAGE.name}/{line}" for line in found)
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    expect_none(rules.folders_without_init(path.relative_to(CHECKOUT) for path in MODULES))
 
 
 def test_tests_say_what_they_are_for() -> None:

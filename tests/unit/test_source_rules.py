@@ -15,7 +15,7 @@ from tests.unit import source_rules as rules
             "import subprocess\n",
             "engine/loop.py:1: imports subprocess; only system/process.py may",
         ),
-        ("system/linux.py", "\nfrom pyroute2.netlink import x\n", "system/linux.py:2: imports pyroute2"),
+        ("system/linux.py", "\nfrom sqlite3.dbapi2 import x\n", "system/linux.py:2: imports sqlite3"),
         ("features/qos/compile.py", "import click\n", "imports click"),
         ("store/sqlite.py", "def f():\n    import segno\n", "store/sqlite.py:2: imports segno"),
         ("model/keys.py", "import cryptography\n", "at module level, not lazily"),
@@ -46,6 +46,20 @@ def test_a_broad_except_is_found_except_at_the_edges(handler: str) -> None:
     tree = ast.parse(f"try:\n    pass\n{handler}\n    pass\n")
     assert [line.split(" ")[0] for line in rules.broad_excepts("host/diff.py", tree)] == ["host/diff.py:3:"]
     assert not list(rules.broad_excepts("cli/main.py", tree))
+
+
+def test_cleaning_up_and_raising_again_is_no_broad_except() -> None:
+    assert not list(
+        rules.broad_excepts("a.py", ast.parse("try:\n    pass\nexcept BaseException:\n    x()\n    raise\n"))
+    )
+    assert list(
+        rules.broad_excepts("a.py", ast.parse("try:\n    pass\nexcept Exception as e:\n    raise X from e\n"))
+    )
+
+
+def test_a_folder_that_is_no_package_is_found() -> None:
+    modules = [PurePath("src/a/__init__.py"), PurePath("src/a/b.py"), PurePath("src/a/c/d/__init__.py")]
+    assert [line.split(":")[0] for line in rules.folders_without_init(modules)] == ["src/a/c"]
 
 
 def test_a_long_function_and_a_long_module_are_found() -> None:

@@ -31,7 +31,7 @@ def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | Non
     _need_net_admin()
     run_dir = make_run_dir(config_dir)
     with sole_owner(run_dir):
-        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir))
+        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
         asyncio.run(Agent(engine, run_dir / "agent.sock").run())
 
 

@@ -5,13 +5,15 @@ import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
+
 from resource_wireguard.engine.feature import Command, Feature, Resources
 from resource_wireguard.engine.journal import Journal
 from resource_wireguard.engine.ports import Events
 from resource_wireguard.engine.reconcile import Report, World, compile_specs, look, questions_of, reconcile
 from resource_wireguard.errors import StoreError
 from resource_wireguard.host.diff import Action
-from resource_wireguard.host.facts import Facts, Questions
+from resource_wireguard.host.facts import Facts, Problem, Questions
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Sysctl
 from resource_wireguard.model.specs import Specs
@@ -39,6 +41,7 @@ class Engine:
         self._world = World(self.features, resources.host, resources.clock, self.events.drain)
         self._journal = Journal(resources.store, resources.clock)
         self._asked = Questions()
+        self._refused: tuple[Problem, ...] = ()
 
     def specs(self) -> Specs:
         """What the user wants, as the store has it now."""
@@ -60,15 +63,20 @@ class Engine:
         known = self._still_known(specs)
         self._asked = questions_of(self.features, specs)
         self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls)
+        self._refused = self.last.problems
         self._note(trigger, self.last)
         return self.last
 
     def report(self) -> Report:
-        """A fresh look that changes nothing."""
+        """A fresh look that changes nothing; while drift is left, with what the last pass was refused."""
         specs = self.specs()
         self._asked = questions_of(self.features, specs)
-        self.last = look(self._world, specs, self.resolved)
-        return self.last
+        seen = look(self._world, specs, self.resolved)
+        if seen.drift:
+            problems = tuple(dict.fromkeys(seen.problems + self._refused))
+            seen = msgspec.structs.replace(seen, problems=problems)
+        self.last = seen
+        return seen
 
     def journal(self, subject: str, text: str, result: str = "done") -> None:
         """Write a line under the name of whoever asked."""

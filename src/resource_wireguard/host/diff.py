@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from resource_wireguard.host.state import KINDS, HostState, Key, Link, Record
+from resource_wireguard.host.state import KINDS, Device, HostState, Key, Link, Record
 
 Verb = Literal["create", "change", "delete"]
+
+ANY_PORT = 0
+"""A device told to listen on port 0 takes a free one (wg(8), ListenPort)."""
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -32,10 +36,12 @@ def diff(desired: HostState, actual: HostState, *, complete: bool = True) -> Pla
     """The steps from actual to desired; without a complete observation nothing is deleted.
 
     Doomed links go first (their ports and addresses must be free for others) and take all that lies on
-    them along; then everything is made in the order of KINDS; what is left over goes last, backwards.
+    them along; then ports that change hands are let go; then everything is made in the order of KINDS;
+    what is left over goes last, backwards.
     """
     doomed = _doomed(desired, actual, complete)
     steps = [Action("delete", before=link) for link in doomed.values()]
+    steps.extend(_freed_ports(desired, actual, doomed))
     for kind in KINDS:
         steps.extend(_made(kind, desired, actual, doomed))
     if complete:
@@ -51,6 +57,15 @@ def _doomed(desired: HostState, actual: HostState, complete: bool) -> dict[Key, 
         for name, link in actual.of(Link).items()
         if (complete and name not in wanted) or (name in wanted and wanted[name].engine != link.engine)
     }
+
+
+def _freed_ports(desired: HostState, actual: HostState, doomed: dict[Key, Link]) -> Iterator[Action]:
+    """Devices that hold a port which another one is to have take any port first: two may swap theirs."""
+    wanted = {device.listen_port: name for name, device in desired.of(Device).items()}
+    for name, before in actual.of(Device).items():
+        taker = wanted.get(before.listen_port, name)
+        if taker != name and name not in doomed and name in desired.of(Device):
+            yield Action("change", before=before, after=replace(before, listen_port=ANY_PORT))
 
 
 def _made(

@@ -62,12 +62,18 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """What others use on this host, ours included: asked before something new is chosen."""
+    """What others use on this host, ours included: asked before something new is chosen.
+
+    reserved_ports is what a port registry on this host has given away, and to whom. ipv6 says whether new
+    interfaces can be given IPv6 addresses here: in many containers they cannot.
+    """
 
     prefixes: frozenset[str] = frozenset()
     udp_ports: frozenset[int] = frozenset()
     interfaces: frozenset[str] = frozenset()
     public_address: str | None = None
+    reserved_ports: Mapping[int, str] = {}
+    ipv6: bool = True
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -2,10 +2,11 @@
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import count
 
 from resource_wireguard.errors import ConflictError
-from resource_wireguard.model.net import Network
+from resource_wireguard.model.net import Network, is_v6
 
 PRIVATE_BLOCKS = tuple(
     ipaddress.ip_network(text)
@@ -18,11 +19,8 @@ def allocate_address(pool: str, taken: Iterable[str]) -> str:
     """The lowest host address of pool that is not taken, as 'address/prefixlen'; work grows with taken."""
     network = ipaddress.ip_network(pool)
     first, last = _host_range(network)
-    used = {
-        int(address.ip)
-        for text in taken
-        if (address := ipaddress.ip_interface(text)).version == network.version
-    }
+    v6 = network.version == 6
+    used = {_number_of(text) for text in taken if is_v6(text) == v6}
     free = next(number for number in count(first) if number not in used)
     if free > last:
         raise ConflictError(
@@ -58,6 +56,12 @@ def ula_prefix(seed: bytes, number: int) -> str:
     """The /64 of a tunnel in the site's own fd00::/8 prefix (RFC 4193: 40 random bits, 16-bit subnet)."""
     base = (0xFD << 120) | (int.from_bytes(seed[:5], "big") << 80) | ((number & 0xFFFF) << 64)
     return f"{ipaddress.IPv6Address(base)}/64"
+
+
+@lru_cache(maxsize=1 << 17)
+def _number_of(address: str) -> int:
+    """'10.13.13.2/24' as a number; remembered, because all of a tunnel's are asked for each new one."""
+    return int(ipaddress.ip_address(address.partition("/")[0]))
 
 
 def _host_range(network: Network) -> tuple[int, int]:

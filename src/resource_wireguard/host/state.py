@@ -50,7 +50,7 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class NftRule(msgspec.Struct, frozen=True):
-    """A rule that a feature wants in one chain of our table, in the canonical words of 'nft -n list'."""
+    """A rule for one chain of our table, in the words of 'nft -s -y list' (see system/nftables.py)."""
 
     chain: Chain
     text: str
@@ -70,7 +70,7 @@ class Table(Record, frozen=True):
 
 
 class Rule(Record, frozen=True):
-    """A routing rule (ip-rule(8)); fwmark 0 means any, invert means 'not fwmark'."""
+    """A routing rule (ip-rule(8)); family is 4 or 6, fwmark 0 means any, invert means 'not fwmark'."""
 
     priority: int
     family: int
@@ -168,7 +168,10 @@ class Address(Record, frozen=True):
 
 
 class Route(Record, frozen=True):
-    """A route of our protocol; interface None makes it 'unreachable' (fail closed)."""
+    """A route of our protocol; interface None makes it 'unreachable' (fail closed).
+
+    metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6.
+    """
 
     prefix: str
     interface: str | None  # type: ignore[misc]

@@ -76,8 +76,14 @@ def parse_public_key(text: str) -> PublicKey:
 
 
 def parse_private_key(text: str) -> PrivateKey:
-    """A private key from base64; the message never repeats it."""
-    return PrivateKey(_decode(text, "private key"))
+    """A private key from base64, clamped; the message never repeats it.
+
+    Clamping (RFC 7748, section 5) changes no session: every engine does it, and shows the key so.
+    """
+    raw = bytearray(_decode(text, "private key"))
+    raw[0] &= 248
+    raw[31] = raw[31] & 127 | 64
+    return PrivateKey(raw)
 
 
 def parse_preshared_key(text: str) -> PresharedKey:

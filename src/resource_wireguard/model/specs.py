@@ -14,7 +14,9 @@ class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One peer of one tunnel, as this host sees it.
 
     allowed_ips is what this host routes to the peer: its own addresses, and the networks behind it.
-    config_allowed_ips is what the peer's own config routes to this host; empty means the tunnel's default.
+    keepalive is our side's, in seconds. endpoint_since is when the endpoint was given: an older session says
+    nothing about it. What begins with config_ goes only into the peer's own config: what it routes to this
+    host and which DNS servers it asks (empty: the tunnel's default), its keepalive (None: the setting's).
     """
 
     name: str
@@ -25,8 +27,11 @@ class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
     preshared_key: PresharedKey | None = None
     has_private_key: bool = False
     endpoint: Endpoint | None = None
+    endpoint_since: float = 0.0
     keepalive: int = 0
     config_allowed_ips: tuple[str, ...] = ()
+    config_dns: tuple[str, ...] = ()
+    config_keepalive: int | None = None
     created_at: float = 0.0
 
 

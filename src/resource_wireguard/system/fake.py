@@ -475,7 +475,7 @@ class FakeHost:
         """UDP ports in use: WireGuard binds when the link goes up, and lets go when it goes down."""
         devices = [i.device for i in self._interfaces.values() if i.device and i.link.up]
         sockets = [thing for thing in self._foreign.values() if isinstance(thing, UdpSocket)]
-        return {d.listen_port for d in devices} | {socket.port for socket in sockets}
+        return {d.listen_port for d in devices if d.listen_port} | {socket.port for socket in sockets}
 
 
 def _identity(thing: Foreign | Record) -> object:

@@ -12,7 +12,7 @@ from tests.unit.cli.words import all_commands
 
 from resource_wireguard import __version__
 
-HEAVY = {"msgspec", "asyncio", "pyroute2", "cryptography", "ipaddress", "sqlite3", "pathlib", "subprocess"}
+HEAVY = {"msgspec", "asyncio", "cryptography", "ipaddress", "sqlite3", "pathlib", "subprocess"}
 
 
 @pytest.mark.parametrize("words", [(), ("help",), ("--help",), ("-h",)])

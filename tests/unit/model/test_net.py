@@ -1,4 +1,4 @@
-"""Networks as text: what is accepted comes out canonical, and everything else is refused in words."""
+"""Networks have one text each, however they are written, and a wrong one is answered with the right one."""
 
 import ipaddress
 

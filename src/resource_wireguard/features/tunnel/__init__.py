@@ -1,0 +1,47 @@
+"""Tunnels and their peers: the noun that the other features share.
+
+    tables.py    the only SQL: specs in and out of the store, loaded by what has changed
+    compile.py   specs and facts → records of the host state; pure
+    tunnels.py   the tunnel.* commands
+    peers.py     the peer.* commands
+    choose.py    which address, port, interface and prefix is free, and whose a taken one is
+    config.py    a tunnel or a peer as the text that wg-quick(8) and the phone apps read
+    source.py    resolves DNS names of endpoints
+
+The commands are three files (and their text a fourth), because this feature has two nouns, and because
+what is free and what a config looks like are each tested without a command around them.
+
+This module is on the hot path of the CLI: it imports nothing until feature() is called.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resource_wireguard.engine.feature import Feature
+
+NAME = "tunnel"
+
+GROUPS = {
+    "interface": "make, show and remove tunnels, running at once",
+    "peer": "the peers of a tunnel: add, list, show, remove",
+    "content": "store tunnels, and activate them when wanted",
+}
+
+
+def feature() -> "Feature":
+    """Tunnels and peers, as the registry lists them."""
+    from resource_wireguard.engine.feature import Feature
+    from resource_wireguard.features.tunnel import peers, tunnels
+    from resource_wireguard.features.tunnel.compile import compile_tunnels, questions
+    from resource_wireguard.features.tunnel.source import resolve_endpoints
+    from resource_wireguard.features.tunnel.tables import MIGRATIONS, SpecCache
+
+    return Feature(
+        name=NAME,
+        migrations=MIGRATIONS,
+        load=SpecCache().load,
+        compile=compile_tunnels,
+        questions=questions,
+        commands=(*tunnels.COMMANDS, *peers.COMMANDS),
+        sources=(resolve_endpoints,),
+    )

@@ -1,0 +1,255 @@
+"""Active tunnels as records of the host state. Pure: what the time is and what answered are facts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+
+from resource_wireguard.errors import ConflictError
+from resource_wireguard.host.facts import SESSION_LIFETIME, Facts, Path, Questions
+from resource_wireguard.host.ownership import RULE_PRIORITY_FIRST, RULE_PRIORITY_LAST, mark_of
+from resource_wireguard.host.state import (
+    Address,
+    Chain,
+    Device,
+    Link,
+    NftRule,
+    Peer,
+    PeerEndpoint,
+    Piece,
+    Record,
+    Route,
+    Rule,
+    Sysctl,
+)
+from resource_wireguard.model.net import (
+    MTU_MAX,
+    MTU_MIN,
+    WIREGUARD_OVERHEAD,
+    Endpoint,
+    covers,
+    is_v6,
+    network_of,
+)
+from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+
+DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
+
+PATHS_MOST = 16
+"""Paths whose MTU is asked for each tunnel: a hub of thousands dials few peers, and most share one path."""
+
+MTU_WITH_V6 = 1280
+"""Bytes: a link with less is given no IPv6 address by the kernel (RFC 8200, section 5)."""
+
+MAIN_TABLE = 254
+
+MAIN_FIRST = (RULE_PRIORITY_FIRST + RULE_PRIORITY_LAST) // 2
+"""Priority of the rule that lets all but the default routes of the main table go before ours. The lower
+half of our range stays free for rules that must come first, such as those that bind a network to a tunnel."""
+
+CLAMP = Chain("clamp", "type filter hook forward priority -150; policy accept;")
+FORWARD = Chain("forward", "type filter hook forward priority 0; policy accept;")
+MASQUERADE = Chain("source-nat", "type nat hook postrouting priority 100; policy accept;")
+SPOOFED = Chain("spoofed", "type filter hook prerouting priority -300; policy accept;")
+MARK_IN = Chain("mark-in", "type filter hook prerouting priority -150; policy accept;")
+MARK_OUT = Chain("mark-out", "type filter hook postrouting priority -150; policy accept;")
+
+
+def compile_tunnels(specs: Specs, facts: Facts) -> Sequence[Piece]:
+    """One piece for each active tunnel; ConflictError where two want to be the way to everywhere."""
+    active = [tunnel for tunnel in specs.tunnels if tunnel.active]
+    _refuse_two_defaults(active)
+    return [_piece(tunnel, facts) for tunnel in active]
+
+
+def questions(specs: Specs) -> Questions:
+    """The MTU of the paths to the peers we dial, and the sysctls we may have to set."""
+    active = [tunnel for tunnel in specs.tunnels if tunnel.active]
+    return Questions(
+        paths=frozenset(path for tunnel in active if tunnel.mtu is None for path in _paths(tunnel)),
+        sysctls=frozenset(sysctl.name for tunnel in active for sysctl in _sysctls(tunnel)),
+    )
+
+
+def _piece(tunnel: TunnelSpec, facts: Facts) -> Piece:
+    enabled = [peer for peer in tunnel.peers if peer.enabled]
+    records: list[Record] = [_link(tunnel, facts)]
+    records.append(Device(tunnel.interface, tunnel.private_key, tunnel.listen_port, fwmark=_fwmark(tunnel)))
+    records.extend(_peer(tunnel, peer) for peer in enabled)
+    records.extend(_endpoints(tunnel, enabled, facts))
+    records.extend(Address(tunnel.interface, address) for address in tunnel.addresses)
+    records.extend(_routes(tunnel, enabled))
+    records.extend(_rules(tunnel))
+    records.extend(_sysctls(tunnel))
+    return Piece(tunnel.name, records, (*_exit_rules(tunnel), *_default_route_rules(tunnel)))
+
+
+# Link and device ----------------------------------------------------------------------------------
+
+
+def _link(tunnel: TunnelSpec, facts: Facts) -> Link:
+    """An interface that exists keeps its engine: a change of engine waits for the next activation."""
+    seen = facts.observation.state.of(Link).get(tunnel.interface)
+    kept = seen.engine if seen and seen.engine in ("kernel", "userspace") else None
+    engine = kept or facts.observation.engine or "none"
+    return Link(tunnel.interface, tunnel.name, engine, tunnel.mtu or _mtu(tunnel, facts))
+
+
+def _mtu(tunnel: TunnelSpec, facts: Facts) -> int:
+    """What the narrowest path to a peer leaves for a packet inside the tunnel, in bytes."""
+    seen = facts.observation
+    widths = [seen.path_mtu[path] for path in _paths(tunnel) if path in seen.path_mtu]
+    least = MTU_WITH_V6 if any(map(is_v6, tunnel.addresses)) else MTU_MIN
+    return max(least, min(min(widths, default=seen.default_mtu), MTU_MAX) - WIREGUARD_OVERHEAD)
+
+
+def _paths(tunnel: TunnelSpec) -> list[Path]:
+    mark = _fwmark(tunnel)
+    dialled = (
+        Path(peer.endpoint.host, mark)
+        for peer in tunnel.peers
+        if peer.enabled and peer.endpoint and not peer.endpoint.is_name
+    )
+    return list(islice(dialled, PATHS_MOST))
+
+
+def _fwmark(tunnel: TunnelSpec) -> int:
+    """Marks the engine's own packets where they would otherwise be routed into the tunnel itself."""
+    return mark_of(tunnel.number) if _default_families(tunnel) else 0
+
+
+# Peers --------------------------------------------------------------------------------------------
+
+
+def _peer(tunnel: TunnelSpec, peer: PeerSpec) -> Peer:
+    return Peer(tunnel.interface, peer.public_key, peer.preshared_key, peer.keepalive, peer.allowed_ips)
+
+
+def _endpoints(tunnel: TunnelSpec, peers: Iterable[PeerSpec], facts: Facts) -> Iterator[PeerEndpoint]:
+    for peer in peers:
+        if peer.endpoint is None:
+            continue
+        where = _live_endpoint(tunnel, peer, facts) or _told_endpoint(peer.endpoint, facts)
+        if where:
+            yield PeerEndpoint(tunnel.interface, peer.public_key, where)
+
+
+def _live_endpoint(tunnel: TunnelSpec, peer: PeerSpec, facts: Facts) -> str | None:
+    """Where a living session goes: it knows better than we do, unless we were told another place since."""
+    seen = facts.observation.peers.get((tunnel.interface, peer.public_key))
+    if seen is None or seen.latest_handshake is None:
+        return None
+    fresh = facts.now - seen.latest_handshake < SESSION_LIFETIME
+    return seen.endpoint if fresh and seen.latest_handshake >= peer.endpoint_since else None
+
+
+def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
+    """The endpoint as address and port; None for a name that is not resolved yet."""
+    address = facts.resolved.get(endpoint.host)
+    if address:
+        return str(Endpoint(address, endpoint.port))
+    return None if endpoint.is_name else str(endpoint)
+
+
+# Routes and rules ---------------------------------------------------------------------------------
+
+
+def _routes(tunnel: TunnelSpec, peers: Iterable[PeerSpec]) -> Iterator[Route]:
+    networks = tuple(map(network_of, tunnel.addresses))
+    for peer in peers:
+        for prefix in _beyond(peer.allowed_ips, networks):
+            table = mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
+            yield Route(prefix, tunnel.interface, table)
+
+
+@lru_cache(maxsize=1 << 16)
+def _beyond(allowed_ips: frozenset[str], networks: tuple[str, ...]) -> tuple[str, ...]:
+    """The allowed IPs that the addresses' own networks do not lead to already."""
+    return tuple(
+        sorted(prefix for prefix in allowed_ips if not any(covers(network, prefix) for network in networks))
+    )
+
+
+def _default_families(tunnel: TunnelSpec) -> tuple[int, ...]:
+    """The IP versions of which everything goes into this tunnel."""
+    return tuple(
+        family
+        for family, default in DEFAULT_ROUTES.items()
+        if any(default in peer.allowed_ips for peer in tunnel.peers if peer.enabled)
+    )
+
+
+def _rules(tunnel: TunnelSpec) -> Iterator[Rule]:
+    """What wg-quick(8) does for default routes: all but the engine's own packets look into our table."""
+    mark = mark_of(tunnel.number)
+    ours = MAIN_FIRST + 1 + tunnel.number % (RULE_PRIORITY_LAST - MAIN_FIRST)
+    for family in _default_families(tunnel):
+        yield Rule(MAIN_FIRST, family, MAIN_TABLE, suppress_prefixlength=0)
+        yield Rule(ours, family, mark, fwmark=mark, invert=True)
+
+
+def _refuse_two_defaults(tunnels: Iterable[TunnelSpec]) -> None:
+    """Each would carry the other's packets, and those the first one's again."""
+    holders: dict[int, TunnelSpec] = {}
+    for tunnel in tunnels:
+        for family in _default_families(tunnel):
+            held = holders.setdefault(family, tunnel)
+            if held is not tunnel:
+                raise ConflictError(
+                    f"tunnels '{held.name}' and '{tunnel.name}' both have the default route "
+                    f"{DEFAULT_ROUTES[family]}",
+                    "deactivate one of them, or give its peer narrower routes",
+                )
+
+
+# Forwarding and firewall --------------------------------------------------------------------------
+
+
+def _sysctls(tunnel: TunnelSpec) -> Iterator[Sysctl]:
+    if tunnel.exit:
+        yield Sysctl("net.ipv4.ip_forward", "1")
+        if any(map(is_v6, tunnel.addresses)):
+            yield Sysctl("net.ipv6.conf.all.forwarding", "1")
+    if 4 in _default_families(tunnel):
+        yield Sysctl("net.ipv4.conf.all.src_valid_mark", "1")
+
+
+def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
+    """An exit forwards for its peers, under its own address outside, in segments that fit both ways."""
+    if not tunnel.exit:
+        return
+    device = f'"{tunnel.interface}"'
+    for way in ("iifname", "oifname"):
+        yield NftRule(CLAMP, f"{way} {device} tcp flags syn tcp option maxseg size set rt mtu")
+        yield NftRule(FORWARD, f"{way} {device} accept")
+    for network in map(network_of, tunnel.addresses):
+        yield NftRule(
+            MASQUERADE,
+            f"{_protocol(network)} saddr {_without_host_length(network)} oifname != {device} masquerade",
+        )
+
+
+def _default_route_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
+    """The rest of wg-quick's way: replies to the engine keep its mark (so that strict reverse path
+    filters let them in), and nobody beside the tunnel may speak to our address in it."""
+    families = _default_families(tunnel)
+    if not families:
+        return
+    mark = f"0x{mark_of(tunnel.number):08x}"
+    yield NftRule(MARK_IN, f"meta l4proto udp ct mark {mark} meta mark set ct mark")
+    yield NftRule(MARK_OUT, f"meta l4proto udp meta mark {mark} ct mark set meta mark")
+    for address in tunnel.addresses:
+        if (6 if is_v6(address) else 4) in families:
+            ip = address.partition("/")[0]
+            yield NftRule(
+                SPOOFED,
+                f'iifname != "{tunnel.interface}" {_protocol(ip)} daddr {ip} fib saddr type != local drop',
+            )
+
+
+def _protocol(text: str) -> str:
+    return "ip6" if is_v6(text) else "ip"
+
+
+def _without_host_length(network: str) -> str:
+    """nft(8) lists '10.0.0.1/32' as '10.0.0.1'."""
+    return network.removesuffix("/128" if is_v6(network) else "/32")

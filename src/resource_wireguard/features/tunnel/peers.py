@@ -1,0 +1,329 @@
+"""The peer.* commands of docs/bus.md."""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from resource_wireguard.engine.engine import Engine
+from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.reconcile import Report
+from resource_wireguard.engine.views import PeerView, peer_view
+from resource_wireguard.errors import AlreadyExists, InvalidInput, NotFound
+from resource_wireguard.features.tunnel import choose, tables
+from resource_wireguard.features.tunnel.config import Config, peer_config
+from resource_wireguard.model.keys import (
+    PresharedKey,
+    PrivateKey,
+    PublicKey,
+    parse_preshared_key,
+    parse_public_key,
+)
+from resource_wireguard.model.names import check_name
+from resource_wireguard.model.net import (
+    host_prefix,
+    parse_address,
+    parse_endpoint,
+    parse_interface_address,
+    parse_prefix,
+)
+from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+
+KEEPALIVE_MOST = 65535
+"""Seconds: the field is 16 bits wide (wg(8))."""
+
+
+class Add(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new peer: with a key pair made here, or by the public key of one made elsewhere."""
+
+    tunnel: str
+    name: str
+    public_key: str | None = None
+    preshared_key: str = "auto"
+    addresses: tuple[str, ...] | None = None
+    routes: tuple[str, ...] | None = None
+    endpoint: str | None = None
+    keepalive: int | None = None
+    allowed_ips: tuple[str, ...] | None = None
+    dns: tuple[str, ...] | None = None
+    keep_key: bool = True
+
+    def __repr__(self) -> str:
+        return f"Add({self.tunnel}, {self.name})"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be different; null gives the default back, an absent field stays."""
+
+    tunnel: str
+    name: str
+    endpoint: str | UnsetType | None = UNSET
+    keepalive: int | UnsetType | None = UNSET
+    routes: tuple[str, ...] | UnsetType | None = UNSET
+    allowed_ips: tuple[str, ...] | UnsetType | None = UNSET
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One peer of one tunnel."""
+
+    tunnel: str
+    name: str
+
+
+class Remove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One peer of one tunnel, by name or by public key."""
+
+    tunnel: str
+    name: str | None = None
+    public_key: str | None = None
+
+
+class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All peers of one tunnel."""
+
+    tunnel: str
+
+
+class Added(msgspec.Struct, frozen=True):
+    """The new peer; config is None where its private key was made elsewhere. Holds keys: repr is masked."""
+
+    peer: PeerView
+    config: str | None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Added({self.peer.name})"
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """The name that is free again."""
+
+    tunnel: str
+    name: str
+
+
+def add(engine: Engine, request: Add) -> Added:
+    """Store a peer, give it to the device, and print its config, for the only time if its key is not kept."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    _refuse_taken_name(tunnel, check_name(request.name, "peer"))
+    choose.refuse_too_many(tunnel, engine.resources.settings.peers_max)
+    private_key = None if request.public_key is not None else engine.resources.secrets.new_private_key()
+    peer = _new_peer(engine, tunnel, request, private_key)
+    choose.refuse_taken_key(tunnel, peer.name, peer.public_key)
+    choose.refuse_taken_prefixes(tunnel, peer.name, peer.allowed_ips)
+    with engine.change():
+        tables.put_peer(engine.resources, tunnel.name, peer, private_key if request.keep_key else None)
+        engine.journal(tunnel.name, f"peer '{peer.name}' added: {', '.join(sorted(peer.allowed_ips))}")
+    report = _settled(engine, tunnel)
+    notes = _problem_notes(tunnel, peer, report)
+    if private_key is None:
+        return Added(peer_view(tunnel, peer, report), None, notes)
+    printed = _config(engine, tunnel, peer, private_key)
+    return Added(peer_view(tunnel, peer, report), printed.config, (*printed.notes, *notes))
+
+
+def change(engine: Engine, request: Change) -> PeerView:
+    """Change some of a peer's settings; its session lives on."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    before = tunnel.peer(request.name)
+    after = _changed(engine, before, request)
+    choose.refuse_taken_prefixes(tunnel, after.name, after.allowed_ips)
+    with engine.change():
+        tables.put_peer(engine.resources, tunnel.name, after)
+        engine.journal(tunnel.name, f"peer '{after.name}' changed")
+    return peer_view(tunnel, after, _settled(engine, tunnel))
+
+
+def remove(engine: Engine, request: Remove) -> Removed:
+    """Take a peer off the device and forget it and its keys."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    peer = _wanted(tunnel, request)
+    with engine.change():
+        tables.delete_peer(engine.resources, tunnel.name, peer.name)
+        engine.journal(tunnel.name, f"peer '{peer.name}' removed")
+    _settled(engine, tunnel)
+    return Removed(tunnel.name, peer.name)
+
+
+def enable(engine: Engine, request: Named) -> PeerView:
+    """Let a peer in again."""
+    return _set_enabled(engine, request, True)
+
+
+def disable(engine: Engine, request: Named) -> PeerView:
+    """Keep a peer out; it keeps its addresses and keys."""
+    return _set_enabled(engine, request, False)
+
+
+def show(engine: Engine, request: Named) -> PeerView:
+    """One peer as asked for and as the device sees it."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    return peer_view(tunnel, tunnel.peer(request.name), engine.report())
+
+
+def listing(engine: Engine, request: Listing) -> list[PeerView]:
+    """All peers of a tunnel, in the order in which they were added."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    report = engine.report()
+    return [peer_view(tunnel, peer, report) for peer in tunnel.peers]
+
+
+def config(engine: Engine, request: Named) -> Config:
+    """The peer's own config, as it would be printed now."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    peer = tunnel.peer(request.name)
+    held = peer.has_private_key
+    private_key = tables.peer_private_key(engine.resources, tunnel.name, peer.name) if held else None
+    return _config(engine, tunnel, peer, private_key)
+
+
+COMMANDS = (
+    Command("peer.add", Add, add),
+    Command("peer.change", Change, change),
+    Command("peer.remove", Remove, remove),
+    Command("peer.enable", Named, enable),
+    Command("peer.disable", Named, disable),
+    Command("peer.show", Named, show),
+    Command("peer.list", Listing, listing),
+    Command("peer.config", Named, config),
+)
+
+
+# What a peer is to be -----------------------------------------------------------------------------
+
+
+def _new_peer(engine: Engine, tunnel: TunnelSpec, request: Add, private_key: PrivateKey | None) -> PeerSpec:
+    settings, now = engine.resources.settings, engine.resources.clock.now()
+    routes = _prefixes(request.routes, "route")
+    addresses = _addresses(tunnel, request)
+    if not addresses and not routes:
+        raise InvalidInput(
+            f"peer '{request.name}' has neither an address nor a route", "give it one, or leave them out"
+        )
+    endpoint = parse_endpoint(request.endpoint) if request.endpoint else None
+    dialled = settings.keepalive if endpoint else 0  # who dials may sit behind a NAT: it keeps the way open
+    keepalive = _checked_keepalive(request.keepalive)
+    return PeerSpec(
+        name=request.name,
+        public_key=_public_key(request, private_key),
+        addresses=addresses,
+        allowed_ips=choose.allowed_ips(addresses, routes),
+        preshared_key=_preshared_key(engine, request),
+        has_private_key=private_key is not None and request.keep_key,
+        endpoint=endpoint,
+        endpoint_since=now,
+        keepalive=dialled if keepalive is None else keepalive,
+        config_keepalive=keepalive,
+        config_allowed_ips=_prefixes(request.allowed_ips, "allowed IPs"),
+        config_dns=tuple(parse_address(text, "DNS server") for text in request.dns or ()),
+        created_at=now,
+    )
+
+
+def _changed(engine: Engine, before: PeerSpec, request: Change) -> PeerSpec:
+    after = before
+    if request.endpoint is not UNSET:
+        endpoint = parse_endpoint(request.endpoint) if request.endpoint else None
+        since = engine.resources.clock.now()
+        after = msgspec.structs.replace(after, endpoint=endpoint, endpoint_since=since)
+    if request.keepalive is not UNSET:
+        keepalive = _checked_keepalive(request.keepalive)
+        dialled = engine.resources.settings.keepalive if after.endpoint else 0
+        ours = dialled if keepalive is None else keepalive
+        after = msgspec.structs.replace(after, keepalive=ours, config_keepalive=keepalive)
+    if request.routes is not UNSET:
+        allowed = choose.allowed_ips(before.addresses, _prefixes(request.routes, "route"))
+        after = msgspec.structs.replace(after, allowed_ips=allowed)
+    if request.allowed_ips is not UNSET:
+        wanted = _prefixes(request.allowed_ips, "allowed IPs")
+        after = msgspec.structs.replace(after, config_allowed_ips=wanted)
+    return after
+
+
+def _public_key(request: Add, private_key: PrivateKey | None) -> PublicKey:
+    if private_key is not None:
+        return private_key.public()
+    return parse_public_key(request.public_key or "")
+
+
+def _preshared_key(engine: Engine, request: Add) -> PresharedKey | None:
+    """'auto' makes one only for peers made here: another's config would have to be changed by hand."""
+    match request.preshared_key:
+        case "none":
+            return None
+        case "auto":
+            made_here = request.public_key is None
+            return engine.resources.secrets.new_preshared_key() if made_here else None
+        case given:
+            return parse_preshared_key(given)
+
+
+def _addresses(tunnel: TunnelSpec, request: Add) -> tuple[str, ...]:
+    if request.addresses is None:
+        return choose.peer_addresses(tunnel)
+    return tuple(dict.fromkeys(host_prefix(parse_interface_address(text)) for text in request.addresses))
+
+
+def _prefixes(texts: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parse_prefix(text, what) for text in texts or ()))
+
+
+def _checked_keepalive(seconds: int | None) -> int | None:
+    if seconds is not None and not 0 <= seconds <= KEEPALIVE_MOST:
+        raise InvalidInput(f"keepalive {seconds} is out of range", f"use 0 (off) to {KEEPALIVE_MOST} seconds")
+    return seconds
+
+
+def _refuse_taken_name(tunnel: TunnelSpec, name: str) -> None:
+    if any(peer.name == name for peer in tunnel.peers):
+        raise AlreadyExists(
+            f"tunnel '{tunnel.name}' has a peer '{name}' already",
+            f"see 'resource-wireguard peer show {tunnel.name} {name}', or choose another name",
+        )
+
+
+def _wanted(tunnel: TunnelSpec, request: Remove) -> PeerSpec:
+    """The peer that a request names in one of two ways."""
+    if (request.name is None) == (request.public_key is None):
+        raise InvalidInput("a peer is named by its name or by its public key", "give exactly one of them")
+    if request.name is not None:
+        return tunnel.peer(request.name)
+    key = parse_public_key(request.public_key or "")
+    for peer in tunnel.peers:
+        if peer.public_key == key:
+            return peer
+    raise NotFound(
+        f"tunnel '{tunnel.name}' has no peer with the public key {key}",
+        f"see 'resource-wireguard peer list {tunnel.name}'",
+    )
+
+
+# What became of it --------------------------------------------------------------------------------
+
+
+def _set_enabled(engine: Engine, request: Named, enabled: bool) -> PeerView:
+    tunnel = engine.specs().tunnel(request.tunnel)
+    peer = msgspec.structs.replace(tunnel.peer(request.name), enabled=enabled)
+    with engine.change():
+        tables.put_peer(engine.resources, tunnel.name, peer)
+        engine.journal(tunnel.name, f"peer '{peer.name}' {'enabled' if enabled else 'disabled'}")
+    return peer_view(tunnel, peer, _settled(engine, tunnel))
+
+
+def _settled(engine: Engine, tunnel: TunnelSpec) -> Report:
+    """A pass where it changes something; a tunnel that is not active has nothing on the host."""
+    return engine.settle(tunnel.name) if tunnel.active else engine.last or engine.report()
+
+
+def _problem_notes(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> tuple[str, ...]:
+    """Said beside the result, not raised: the peer is stored, and its config is printed this once."""
+    missing = any(
+        action.record.key == (tunnel.interface, peer.public_key) for action in report.drift_of(tunnel.name)
+    )
+    if not missing:
+        return ()
+    told = "; ".join(problem.message for problem in report.problems_of(tunnel.interface))
+    return (f"{tunnel.interface} does not have the peer yet{f': {told}' if told else ''}",)
+
+
+def _config(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, private_key: PrivateKey | None) -> Config:
+    resources = engine.resources
+    return peer_config(tunnel, peer, private_key, resources.settings, resources.host.survey())

@@ -1,0 +1,271 @@
+"""Tunnels and peers in the store: the feature's only SQL.
+
+Every row has a revision, a number that no other state of any row ever had; a change of a peer gives its
+tunnel a new one too. So 'nothing changed' is read off the tunnels' few rows, and after a rollback the old
+revisions are back and do not fit what was cached in between. The agent is the only writer.
+
+Lists of prefixes and addresses lie in one column each, parted by spaces, in their canonical text.
+"""
+
+import os
+from typing import Any
+
+import msgspec
+
+from resource_wireguard.engine.feature import Resources
+from resource_wireguard.engine.ports import Store
+from resource_wireguard.errors import StoreError
+from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.model.net import parse_endpoint
+from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+
+MIGRATIONS = (
+    """
+CREATE TABLE tunnels (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    revision INTEGER NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    number INTEGER NOT NULL UNIQUE CHECK (number > 0),
+    interface TEXT NOT NULL UNIQUE,
+    public_key BLOB NOT NULL CHECK (length(public_key) = 32),
+    listen_port INTEGER NOT NULL UNIQUE CHECK (listen_port BETWEEN 1 AND 65535),
+    addresses TEXT NOT NULL,
+    active INTEGER NOT NULL,
+    mtu INTEGER,
+    exit INTEGER NOT NULL,
+    endpoint TEXT,
+    dns TEXT NOT NULL,
+    created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE peers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    revision INTEGER NOT NULL,
+    tunnel INTEGER NOT NULL REFERENCES tunnels ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    public_key BLOB NOT NULL CHECK (length(public_key) = 32),
+    enabled INTEGER NOT NULL,
+    addresses TEXT NOT NULL,
+    allowed_ips TEXT NOT NULL,
+    has_preshared_key INTEGER NOT NULL,
+    has_private_key INTEGER NOT NULL,
+    endpoint TEXT,
+    endpoint_since REAL NOT NULL,
+    keepalive INTEGER NOT NULL,
+    config_allowed_ips TEXT NOT NULL,
+    config_dns TEXT NOT NULL,
+    config_keepalive INTEGER,
+    created_at REAL NOT NULL,
+    UNIQUE (tunnel, name),
+    UNIQUE (tunnel, public_key)
+) STRICT;
+""",
+)
+
+MANY = 200
+"""Changed peers from which on all of a tunnel are read at once instead of one by one."""
+
+_TUNNEL = (
+    "name, number, interface, public_key, listen_port, addresses, active, mtu, exit, endpoint, dns, "
+    "created_at"
+)
+_PEER = (
+    "name, public_key, enabled, addresses, allowed_ips, has_preshared_key, has_private_key, endpoint, "
+    "endpoint_since, keepalive, config_allowed_ips, config_dns, config_keepalive, created_at"
+)
+
+
+class _Cached(msgspec.Struct):
+    """A tunnel as last read, and its peers by row with their revisions."""
+
+    revision: int
+    spec: TunnelSpec
+    peers: dict[int, tuple[int, PeerSpec]]
+
+
+class SpecCache:
+    """Loads the specs, reading again only the rows that changed since the last time."""
+
+    def __init__(self) -> None:
+        self._store: Store | None = None
+        self._seen: list[tuple[Any, ...]] = []
+        self._tunnels: dict[int, _Cached] = {}
+        self._specs: tuple[TunnelSpec, ...] = ()
+
+    def load(self, resources: Resources) -> tuple[TunnelSpec, ...]:
+        """All tunnels by name, with their peers in the order in which they were added."""
+        store = resources.store
+        if store is not self._store:
+            self._store, self._seen, self._tunnels, self._specs = store, [], {}, ()
+        seen = store.query("SELECT id, revision FROM tunnels ORDER BY name")
+        if seen != self._seen:
+            self._tunnels = {row: self._fresh(resources, row, revision) for row, revision in seen}
+            self._specs = tuple(cached.spec for cached in self._tunnels.values())
+            self._seen = seen
+        return self._specs
+
+    def _fresh(self, resources: Resources, row: int, revision: int) -> _Cached:
+        cached = self._tunnels.get(row)
+        if cached and cached.revision == revision:
+            return cached
+        known = cached.peers if cached else {}
+        peers = _read_peers(resources, row, known)
+        spec = _read_tunnel(resources, row, tuple(peer for _, peer in peers.values()))
+        return _Cached(revision, spec, peers)
+
+
+def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) -> TunnelSpec:
+    columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
+    name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, created = columns
+    return TunnelSpec(
+        name=name,
+        number=number,
+        interface=interface,
+        private_key=PrivateKey(_secret(resources, f"tunnel/{row}/private", name)),
+        public_key=PublicKey(public),
+        listen_port=port,
+        addresses=tuple(addresses.split()),
+        active=bool(active),
+        mtu=mtu,
+        exit=bool(exit_),
+        endpoint=parse_endpoint(endpoint) if endpoint else None,
+        dns=tuple(dns.split()),
+        peers=peers,
+        created_at=created,
+    )
+
+
+def _read_peers(
+    resources: Resources, tunnel: int, known: dict[int, tuple[int, PeerSpec]]
+) -> dict[int, tuple[int, PeerSpec]]:
+    """The peers of one tunnel by row; those whose revision is known are taken over."""
+    store = resources.store
+    revisions = dict(store.query("SELECT id, revision FROM peers WHERE tunnel = ?", tunnel))
+    unchanged = {row: held for row, held in known.items() if revisions.get(row) == held[0]}
+    changed = [row for row in revisions if row not in unchanged]
+    if len(changed) >= MANY:
+        rows = store.query(f"SELECT id, {_PEER} FROM peers WHERE tunnel = ?", tunnel)  # noqa: S608
+    else:
+        select = f"SELECT id, {_PEER} FROM peers WHERE id = ?"  # noqa: S608
+        rows = [found for row in changed for found in store.query(select, row)]
+    read = {columns[0]: columns for columns in rows}
+    return {
+        row: unchanged.get(row) or (revision, _peer_of(resources, tunnel, read[row]))
+        for row, revision in sorted(revisions.items())
+    }
+
+
+def _peer_of(resources: Resources, tunnel: int, columns: tuple[Any, ...]) -> PeerSpec:
+    row, name, public, enabled, addresses, allowed, has_preshared, has_private, *more = columns
+    endpoint, since, keepalive, config_allowed, config_dns, config_keepalive, created = more
+    return PeerSpec(
+        name=name,
+        public_key=PublicKey(public),
+        enabled=bool(enabled),
+        addresses=tuple(addresses.split()),
+        allowed_ips=frozenset(allowed.split()),
+        preshared_key=_preshared_key(resources, tunnel, row, name) if has_preshared else None,
+        has_private_key=bool(has_private),
+        endpoint=parse_endpoint(endpoint) if endpoint else None,
+        endpoint_since=since,
+        keepalive=keepalive,
+        config_allowed_ips=tuple(config_allowed.split()),
+        config_dns=tuple(config_dns.split()),
+        config_keepalive=config_keepalive,
+        created_at=created,
+    )
+
+
+def _preshared_key(resources: Resources, tunnel: int, row: int, name: str) -> PresharedKey:
+    return PresharedKey(_secret(resources, f"tunnel/{tunnel}/peer/{row}/preshared", name))
+
+
+def _secret(resources: Resources, secret: str, owner: str) -> bytes:
+    found = resources.secrets.get(secret)
+    if found is None:
+        raise StoreError(f"the secret '{secret}' of '{owner}' is not in the store", "restore a back-up")
+    return found
+
+
+# Writing: inside engine.change(), which is a transaction of the store ------------------------------
+
+
+def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
+    """Keep a tunnel, new or changed, without its peers."""
+    columns = (
+        *(spec.name, spec.number, spec.interface, bytes(spec.public_key), spec.listen_port),
+        *(" ".join(spec.addresses), spec.active, spec.mtu, spec.exit),
+        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), spec.created_at),
+    )
+    resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)
+    resources.secrets.put(f"tunnel/{_row_of(resources.store, spec.name)}/private", spec.private_key)
+
+
+def delete_tunnel(resources: Resources, name: str) -> None:
+    """Forget a tunnel, its peers and all their keys."""
+    resources.secrets.delete(f"tunnel/{_row_of(resources.store, name)}/")
+    resources.store.execute("DELETE FROM tunnels WHERE name = ?", name)
+
+
+def put_peer(
+    resources: Resources, tunnel: str, spec: PeerSpec, private_key: PrivateKey | None = None
+) -> None:
+    """Keep a peer, new or changed; its private key only if one is given here."""
+    store, owner = resources.store, _row_of(resources.store, tunnel)
+    columns = (
+        *(owner, spec.name, bytes(spec.public_key), spec.enabled, " ".join(spec.addresses)),
+        *(" ".join(sorted(spec.allowed_ips)), spec.preshared_key is not None, spec.has_private_key),
+        *(str(spec.endpoint) if spec.endpoint else None, spec.endpoint_since, spec.keepalive),
+        *(" ".join(spec.config_allowed_ips), " ".join(spec.config_dns), spec.config_keepalive),
+        spec.created_at,
+    )
+    store.execute(_upsert("peers", f"tunnel, {_PEER}", "tunnel, name"), *columns)
+    _touch(store, owner)
+    secrets = _peer_secrets(store, owner, spec.name)
+    if spec.preshared_key is not None:
+        resources.secrets.put(f"{secrets}preshared", spec.preshared_key)
+    if private_key is not None:
+        resources.secrets.put(f"{secrets}private", private_key)
+
+
+def delete_peer(resources: Resources, tunnel: str, name: str) -> None:
+    """Forget a peer and its keys."""
+    store, owner = resources.store, _row_of(resources.store, tunnel)
+    resources.secrets.delete(_peer_secrets(store, owner, name))
+    store.execute("DELETE FROM peers WHERE tunnel = ? AND name = ?", owner, name)
+    _touch(store, owner)
+
+
+def peer_private_key(resources: Resources, tunnel: str, name: str) -> PrivateKey | None:
+    """The private key of a peer, where it was made and kept here."""
+    owner = _row_of(resources.store, tunnel)
+    held = resources.secrets.get(f"{_peer_secrets(resources.store, owner, name)}private")
+    return PrivateKey(held) if held is not None else None
+
+
+def site_seed(store: Store) -> bytes:
+    """The 40 random bits of this host's IPv6 prefix (RFC 4193, section 3.2.2), drawn once."""
+    store.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('ula_seed', ?)", os.urandom(5).hex())
+    return bytes.fromhex(store.query("SELECT value FROM settings WHERE name = 'ula_seed'")[0][0])
+
+
+def _upsert(table: str, columns: str, key: str) -> str:
+    """INSERT, or UPDATE of the row with that key; either way with a new revision."""
+    marks = ", ".join("?" for _ in columns.split(","))
+    updates = ", ".join(f"{name.strip()} = excluded.{name.strip()}" for name in columns.split(","))
+    return (
+        f"INSERT INTO {table} ({columns}, revision) VALUES ({marks}, random()) "  # noqa: S608
+        f"ON CONFLICT ({key}) DO UPDATE SET {updates}, revision = excluded.revision"
+    )
+
+
+def _touch(store: Store, tunnel: int) -> None:
+    store.execute("UPDATE tunnels SET revision = random() WHERE id = ?", tunnel)
+
+
+def _row_of(store: Store, tunnel: str) -> int:
+    return int(store.query("SELECT id FROM tunnels WHERE name = ?", tunnel)[0][0])
+
+
+def _peer_secrets(store: Store, tunnel: int, name: str) -> str:
+    row = store.query("SELECT id FROM peers WHERE tunnel = ? AND name = ?", tunnel, name)[0][0]
+    return f"tunnel/{tunnel}/peer/{row}/"

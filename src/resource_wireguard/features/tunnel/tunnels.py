@@ -1,0 +1,299 @@
+"""The tunnel.* commands of docs/bus.md."""
+
+from fnmatch import fnmatchcase
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from resource_wireguard.engine.engine import Engine
+from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.reconcile import Report
+from resource_wireguard.engine.views import TunnelView, tunnel_view
+from resource_wireguard.errors import AlreadyExists, HostError
+from resource_wireguard.features.tunnel import choose, tables
+from resource_wireguard.features.tunnel.config import tunnel_config
+from resource_wireguard.host.facts import Problem
+from resource_wireguard.host.ipam import ula_prefix
+from resource_wireguard.host.state import Link
+from resource_wireguard.model.names import check_name
+from resource_wireguard.model.net import Endpoint, parse_address, parse_endpoint, parse_mtu
+from resource_wireguard.model.specs import Specs, TunnelSpec
+
+
+class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new tunnel; what is not given is chosen."""
+
+    name: str
+    activate: bool = True
+    addresses: tuple[str, ...] | None = None
+    network: str | None = None
+    port: int | None = None
+    mtu: int | None = None
+    exit: bool = False
+    endpoint: str | None = None
+    dns: tuple[str, ...] | None = None
+    interface: str | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be different; null gives the default back, an absent field stays."""
+
+    name: str
+    port: int | UnsetType = UNSET
+    mtu: int | UnsetType | None = UNSET
+    exit: bool | UnsetType = UNSET
+    endpoint: str | UnsetType | None = UNSET
+    dns: tuple[str, ...] | UnsetType | None = UNSET
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One tunnel."""
+
+    name: str
+
+
+class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All tunnels, or those whose names fit a shell pattern."""
+
+    filter: str | None = None
+
+
+class Print(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One tunnel's config."""
+
+    name: str
+    show_secrets: bool = False
+
+
+class Printed(msgspec.Struct, frozen=True):
+    """A tunnel's config as text; it may hold keys, so its repr says nothing."""
+
+    name: str
+    config: str
+
+    def __repr__(self) -> str:
+        return f"Printed({self.name})"
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """The name that is free again."""
+
+    name: str
+
+
+def create(engine: Engine, request: Create) -> TunnelView:
+    """Store a new tunnel and, unless told otherwise, bring it up."""
+    specs = engine.specs()
+    check_name(request.name, "tunnel")
+    if any(tunnel.name == request.name for tunnel in specs.tunnels):
+        raise AlreadyExists(
+            f"tunnel '{request.name}' exists already",
+            f"see 'resource-wireguard interface config {request.name}', or choose another name",
+        )
+    engine.progress("choosing what is free on this host")
+    with engine.change():
+        tunnel = _new_tunnel(engine, specs, request)
+        tables.put_tunnel(engine.resources, tunnel)
+        engine.journal(tunnel.name, f"tunnel stored: {', '.join(tunnel.addresses)} port {tunnel.listen_port}")
+    return _brought_up(engine, tunnel.name) if request.activate else _seen(engine, tunnel.name)
+
+
+def change(engine: Engine, request: Change) -> TunnelView:
+    """Change some of a tunnel's settings; peers keep their sessions."""
+    before = engine.specs().tunnel(request.name)
+    with engine.change():
+        after = _changed(engine, before, request)
+        tables.put_tunnel(engine.resources, after)
+        engine.journal(after.name, f"tunnel changed: {_differing(before, after)}")
+    return _brought_up(engine, after.name) if after.active else _seen(engine, after.name)
+
+
+def activate(engine: Engine, request: Named) -> TunnelView:
+    """Bring a tunnel up, and keep it up from now on."""
+    _set_active(engine, request.name, True)
+    return _brought_up(engine, request.name)
+
+
+def deactivate(engine: Engine, request: Named) -> TunnelView:
+    """Take a tunnel down; it stays stored."""
+    _set_active(engine, request.name, False)
+    tunnel = engine.specs().tunnel(request.name)
+    report = engine.settle(request.name)
+    _refuse_leftover(tunnel, report, "deactivated")
+    return tunnel_view(tunnel, report)
+
+
+def delete(engine: Engine, request: Named) -> Deleted:
+    """Take a tunnel down and forget it, its peers and all their keys."""
+    tunnel = engine.specs().tunnel(request.name)
+    with engine.change():
+        tables.delete_tunnel(engine.resources, tunnel.name)
+        engine.journal(tunnel.name, f"tunnel deleted, with {len(tunnel.peers)} peers")
+    _refuse_leftover(tunnel, engine.settle(tunnel.name), "deleted")
+    return Deleted(tunnel.name)
+
+
+def show(engine: Engine, request: Named) -> TunnelView:
+    """One tunnel as asked for and as it is."""
+    engine.specs().tunnel(request.name)
+    return _seen(engine, request.name)
+
+
+def listing(engine: Engine, request: Listing) -> list[TunnelView]:
+    """All tunnels by name."""
+    report = engine.report()
+    return [
+        tunnel_view(tunnel, report)
+        for tunnel in engine.specs().tunnels
+        if request.filter is None or fnmatchcase(tunnel.name, request.filter)
+    ]
+
+
+def config(engine: Engine, request: Print) -> Printed:
+    """This host's side as wg-quick text."""
+    tunnel = engine.specs().tunnel(request.name)
+    return Printed(tunnel.name, tunnel_config(tunnel, request.show_secrets))
+
+
+COMMANDS = (
+    Command("tunnel.create", Create, create),
+    Command("tunnel.change", Change, change),
+    Command("tunnel.activate", Named, activate),
+    Command("tunnel.deactivate", Named, deactivate),
+    Command("tunnel.delete", Named, delete),
+    Command("tunnel.show", Named, show),
+    Command("tunnel.list", Listing, listing),
+    Command("tunnel.config", Print, config),
+)
+
+
+# What a tunnel is to be ---------------------------------------------------------------------------
+
+
+def _new_tunnel(engine: Engine, specs: Specs, request: Create) -> TunnelSpec:
+    resources, tunnels = engine.resources, specs.tunnels
+    settings, survey = resources.settings, resources.host.survey()
+    number = choose.number(tunnels)
+    pools = choose.Pools(settings.network, ula_prefix(tables.site_seed(resources.store), number))
+    port = choose.port(request.port, settings.port, tunnels, survey)
+    private_key = resources.secrets.new_private_key()
+    return TunnelSpec(
+        name=request.name,
+        number=number,
+        interface=choose.interface(
+            request.name, request.interface, tunnels, _foreign(engine, survey.interfaces)
+        ),
+        private_key=private_key,
+        public_key=private_key.public(),
+        listen_port=port,
+        addresses=choose.addresses(request.addresses, request.network, pools, tunnels, survey),
+        active=request.activate,
+        mtu=parse_mtu(request.mtu) if request.mtu is not None else settings.mtu,
+        exit=request.exit,
+        endpoint=_endpoint(request.endpoint, port),
+        dns=_dns(request.dns),
+        created_at=resources.clock.now(),
+    )
+
+
+def _changed(engine: Engine, before: TunnelSpec, request: Change) -> TunnelSpec:
+    after = before
+    if request.port is not UNSET and request.port != before.listen_port:
+        after = _with_port(engine, after, request.port)
+    if request.mtu is not UNSET:
+        mtu = engine.resources.settings.mtu if request.mtu is None else parse_mtu(request.mtu)
+        after = msgspec.structs.replace(after, mtu=mtu)
+    if request.exit is not UNSET:
+        after = msgspec.structs.replace(after, exit=request.exit)
+    if request.endpoint is not UNSET:
+        after = msgspec.structs.replace(after, endpoint=_endpoint(request.endpoint, after.listen_port))
+    if request.dns is not UNSET:
+        after = msgspec.structs.replace(after, dns=_dns(request.dns))
+    return after
+
+
+def _with_port(engine: Engine, tunnel: TunnelSpec, wanted: int) -> TunnelSpec:
+    """Another listen port; an endpoint that names the old one follows."""
+    others = [other for other in engine.specs().tunnels if other.name != tunnel.name]
+    survey = engine.resources.host.survey()
+    port = choose.port(wanted, wanted, others, survey)
+    endpoint = tunnel.endpoint
+    if endpoint and endpoint.port == tunnel.listen_port:
+        endpoint = Endpoint(endpoint.host, port)
+    return msgspec.structs.replace(tunnel, listen_port=port, endpoint=endpoint)
+
+
+def _endpoint(text: str | None, port: int) -> Endpoint | None:
+    return parse_endpoint(text, port) if text else None
+
+
+def _dns(texts: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(parse_address(text, "DNS server") for text in texts or ())
+
+
+def _foreign(engine: Engine, interfaces: frozenset[str]) -> frozenset[str]:
+    """The interfaces of the host that are not ours; one that the agent could not remove yet is ours."""
+    return interfaces - set(engine.last.observation.state.of(Link)) if engine.last else interfaces
+
+
+def _differing(before: TunnelSpec, after: TunnelSpec) -> str:
+    """The changed fields with their new values, for the journal; keys are not among them."""
+    fields = ("listen_port", "mtu", "exit", "endpoint", "dns")
+    changed = [f for f in fields if getattr(before, f) != getattr(after, f)]
+    return ", ".join(f"{f.replace('_', ' ')} {_shown(getattr(after, f))}" for f in changed) or "nothing"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "default"
+    return "default" if value is None else str(value)
+
+
+# What became of it --------------------------------------------------------------------------------
+
+
+def _set_active(engine: Engine, name: str, active: bool) -> None:
+    tunnel = engine.specs().tunnel(name)
+    if tunnel.active != active:
+        with engine.change():
+            tables.put_tunnel(engine.resources, msgspec.structs.replace(tunnel, active=active))
+            engine.journal(name, "tunnel activated" if active else "tunnel deactivated")
+
+
+def _seen(engine: Engine, name: str) -> TunnelView:
+    report = engine.report()
+    return tunnel_view(engine.specs().tunnel(name), report)
+
+
+def _brought_up(engine: Engine, name: str) -> TunnelView:
+    """Run a pass; HostError if the kernel does not show the interface after it."""
+    tunnel = engine.specs().tunnel(name)
+    engine.progress(f"bringing up {tunnel.interface}")
+    report = engine.settle(name)
+    view = tunnel_view(tunnel, report)
+    if view.state == "down":
+        problem = _why(tunnel, report)
+        raise HostError(
+            f"tunnel '{name}' is stored, but {tunnel.interface} is not up: {problem.message}",
+            problem.hint or "the agent keeps trying; see 'resource-wireguard doctor'",
+        )
+    return view
+
+
+def _why(tunnel: TunnelSpec, report: Report) -> Problem:
+    """What the pass reported of this interface, else of the whole host."""
+    told = report.problems_of(tunnel.interface) or report.problems_of("")
+    if told:
+        return told[0]
+    if report.observation.engine is None:
+        return Problem("this host has no WireGuard engine")
+    return Problem("the kernel does not show it, and nothing told why")
+
+
+def _refuse_leftover(tunnel: TunnelSpec, report: Report, done: str) -> None:
+    if tunnel.interface in report.observation.state.of(Link):
+        problem = (*report.problems_of(tunnel.interface), Problem("no reason was given"))[0]
+        raise HostError(
+            f"tunnel '{tunnel.name}' is {done}, but {tunnel.interface} is still there: {problem.message}",
+            problem.hint or "the agent keeps trying",
+        )

@@ -1,0 +1,1 @@
+"""Config files of the WireGuard world, read and written as values: wg-quick, networkd, NetworkManager."""

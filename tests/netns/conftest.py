@@ -1,0 +1,30 @@
+"""What the tests of this lane share: a lab and an agent for each module, and its log where a test fails."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.netns.harness import Agent, Lab
+
+
+@pytest.fixture(scope="module")
+def lab(engine: str) -> Iterator[Lab]:
+    """A network of its own for each module of tests."""
+    lab = Lab(engine)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab) -> Agent:
+    """An agent that the module's tests share; each makes tunnels of its own."""
+    return lab.agent().start()
+
+
+@pytest.fixture(autouse=True)
+def shown_log(request: pytest.FixtureRequest) -> Iterator[None]:
+    """pytest shows what the agent wrote during a test that fails."""
+    agent = request.getfixturevalue("server") if "server" in request.fixturenames else None
+    before = len(agent.log) if agent else 0
+    yield
+    if agent:
+        print(agent.log[before:])

@@ -1,0 +1,400 @@
+"""Agents, engines and disks die in the middle of things, and no packet, object or spec is lost by it."""
+
+import concurrent.futures
+import contextlib
+import itertools
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.netns.harness import (
+    CHECKOUT,
+    PATIENCE,
+    SLOWNESS,
+    Agent,
+    Lab,
+    Namespace,
+    Pinger,
+    Refused,
+    key_pair,
+    picture,
+    plain_peer,
+    run,
+    wait_until,
+)
+
+BACK_WITHIN = 2.0 * SLOWNESS  # seconds: what the issue promises
+
+
+def v4(addresses: list[str]) -> str:
+    return next(a.partition("/")[0] for a in addresses if ":" not in a)
+
+
+@pytest.fixture
+def agent(lab: Lab) -> Iterator[Agent]:
+    """An agent for one test, which may do with it what it likes."""
+    agent = lab.agent().start()
+    yield agent
+    if agent.process.poll() is not None:
+        agent.start()
+    agent.end()
+
+
+def plain_site(endpoint: str, private: str, peer_key: str, port: int) -> str:
+    """A plain WireGuard at 10.97.0.2 that waits for whoever holds peer_key."""
+    return (
+        f"[Interface]\nPrivateKey = {private}\nListenPort = {port}\nAddress = 10.97.0.2/24\n\n"
+        f"[Peer]\nPublicKey = {peer_key}\nAllowedIPs = 10.97.0.0/24\n{endpoint}"
+    )
+
+
+def test_no_packet_is_lost_when_the_agent_is_killed_and_started_again(
+    agent: Agent, lab: Lab, engine: str
+) -> None:
+    made = agent.make_tunnel(endpoint="192.0.2.1")
+    config = agent.call("peer.add", tunnel=made["name"], name="laptop")["config"]
+    with plain_peer(lab.laptop, config, engine):
+        with Pinger(lab.laptop, v4(made["addresses"]), per_second=100) as ping:
+            before = lab.server.wg(made["interface"])
+            agent.kill()
+            agent.start()
+            assert agent.settled()
+            agent.kill()
+            agent.start()
+        after = lab.server.wg(made["interface"])
+    assert len(ping.sent) > 50
+    assert ping.lost == 0
+    assert [p.latest_handshake for p in before.peers.values()] == [
+        p.latest_handshake for p in after.peers.values()
+    ]
+
+
+def test_sigterm_ends_the_agent_and_leaves_the_tunnels(agent: Agent, lab: Lab) -> None:
+    made = agent.make_tunnel()
+    agent.terminate()
+    assert agent.process.returncode == 0
+    assert lab.server.wg(made["interface"]).public_key == made["public_key"]
+    assert not agent.socket_path.exists()
+
+
+def test_stop_takes_the_tunnels_down_and_the_next_start_brings_them_back(agent: Agent, lab: Lab) -> None:
+    made = agent.make_tunnel(exit=True)
+    assert agent.call("agent.stop") == {"stopped": True, "left": []}
+    agent.process.wait(PATIENCE)
+    assert lab.server.link(made["interface"]) is None
+    assert "resource-wireguard" not in lab.server.nft("list", "ruleset")
+    agent.start()
+    assert lab.server.wg(made["interface"]).public_key == made["public_key"]
+
+
+def end_engine(namespace: Namespace, interface: str, engine: str) -> None:
+    """SIGKILL the process behind a device; the kernel's own has none: there the link is deleted."""
+    if engine == "kernel":
+        namespace.ip(f"link delete {interface}")
+        return
+    (pid,) = [
+        pid for pid in namespace.pids() if interface in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    ]
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_killed_engine_is_back_with_all_its_state_while_packets_flow(
+    agent: Agent, lab: Lab, engine: str
+) -> None:
+    private, public = key_pair()
+    made = agent.make_tunnel(addresses=["10.97.0.1/24"])
+    agent.call(
+        "peer.add", tunnel=made["name"], name="site", public_key=public, addresses=["10.97.0.2/32"],
+        endpoint="192.0.2.2:4500", routes=["10.96.0.0/16"],
+    )  # fmt: skip
+    site = plain_site("", private, made["public_key"], 4500)
+    with plain_peer(lab.laptop, site, engine), Pinger(lab.server, "10.97.0.2", per_second=50) as ping:
+        before = picture(lab.server, made["interface"])
+        end_engine(lab.server, made["interface"], engine)
+        killed = time.monotonic()
+        wait_until(lambda: ping.answers_since(killed), BACK_WITHIN, "answers after the engine's death")
+        wait_until(lambda: picture(lab.server, made["interface"]) == before, what="all as it was")
+
+
+def test_a_killed_engine_finds_a_peer_again_whose_endpoint_it_had_only_learned(
+    agent: Agent, lab: Lab, engine: str
+) -> None:
+    """A phone calls in; the server knows where it is from its packets alone, and must not forget it."""
+    made = agent.make_tunnel(endpoint="192.0.2.1")
+    config = agent.call("peer.add", tunnel=made["name"], name="phone")["config"]
+    with plain_peer(lab.laptop, config, engine):
+        (address,) = {v4([a]) for a in lab.laptop.addresses(lab_interface(lab.laptop)) if ":" not in a}
+        with Pinger(lab.server, address, per_second=50) as ping:
+            agent.call("status")
+            end_engine(lab.server, made["interface"], engine)
+            killed = time.monotonic()
+            wait_until(lambda: ping.answers_since(killed), BACK_WITHIN, "answers after the engine's death")
+
+
+def lab_interface(namespace: Namespace) -> str:
+    return namespace.exec("wg", "show", "interfaces").stdout.split()[-1]
+
+
+# -- killed after each single action --
+
+
+class MortalAgent(Agent):
+    """Lives of an agent that each end after so many actions (mortal_agent.py)."""
+
+    def open(self) -> None:
+        self.config_dir.mkdir(mode=0o700)
+        entry = str(CHECKOUT / "tests" / "netns" / "mortal_agent.py")
+        argv = ["ip", "netns", "exec", self.namespace.name, sys.executable, entry]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(argv, stderr=log, env=self.environment(), **pipes)
+
+    def live(self, actions: int = 0) -> bool:
+        """Begin a life that ends after so many actions (0: never); False if its first pass was its last."""
+        self.process.stdin.write(f"{actions}\n")
+        self.process.stdin.flush()
+        wait_until(lambda: self._is_dead() or self._answers(), what="a life or a death")
+        return not self._is_dead()
+
+    def death(self) -> int:
+        """Wait for the end of a life: an exit code, or minus a signal."""
+        wait_until(self._is_dead, what="the end of a life")
+        return int(self.process.stdout.readline())
+
+    def retire(self) -> None:
+        """End a life by SIGTERM: the tunnels stay."""
+        os.kill(self.call("agent.info")["pid"], signal.SIGTERM)
+        assert self.death() == 0
+
+    def stop(self) -> None:
+        """End a life and take the tunnels down."""
+        self.call("agent.stop")
+        assert self.death() == 0
+
+    def _is_dead(self) -> bool:
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
+
+FOREIGN = [
+    "link add theirs type bridge",
+    "link set theirs up",
+    "address add 203.0.113.1/24 dev theirs",
+    "route add 10.55.0.0/16 dev theirs",
+    "rule add priority 15750 from 203.0.113.0/24 lookup 77",
+]
+FOREIGN_TABLE = "add table inet theirs; add chain inet theirs c; add rule inet theirs c counter accept"
+
+
+class Stage:
+    """A namespace with foreign objects, and an agent in it that owns two tunnels with one of everything."""
+
+    def __init__(self, lab: Lab, engine: str) -> None:
+        self.namespace = lab.namespace("mortal")
+        self.namespace.ip(*FOREIGN)
+        self.namespace.nft(FOREIGN_TABLE)
+        self.agent = MortalAgent(self.namespace, lab.folder / "mortal", engine)
+        self.agent.open()
+        self.agent.live()
+        self.interfaces = [self._exit(), self._client()]
+        self.whole, self.foreign = self.pictures(), self.foreign_objects()
+
+    def _exit(self) -> str:
+        made = self.agent.make_tunnel(exit=True)
+        for name in ("phone", "tablet"):
+            self.agent.call("peer.add", tunnel=made["name"], name=name)
+        self._peer(made, "site", endpoint="192.0.2.2:1", routes=["10.80.0.0/16", "fd80::/64"])
+        return made["interface"]
+
+    def _client(self) -> str:
+        made = self.agent.make_tunnel()
+        self._peer(made, "exit", endpoint="192.0.2.3:1", routes=["0.0.0.0/0", "::/0"])
+        return made["interface"]
+
+    def _peer(self, made: dict, name: str, **request: object) -> None:
+        self.agent.call("peer.add", tunnel=made["name"], name=name, public_key=key_pair()[1], **request)
+
+    def pictures(self) -> list[object]:
+        return [picture(self.namespace, interface) for interface in self.interfaces]
+
+    def foreign_objects(self) -> tuple[object, ...]:
+        seen = picture(self.namespace, "theirs")
+        rule = {rule for rule in seen["rules"] if "203.0.113.0" in rule}
+        table = self.namespace.nft("list", "table", "inet", "theirs")
+        return (
+            seen["link"],
+            seen["addresses"],
+            {r for r in seen["routes"] if r[0] == "10.55.0.0/16"},
+            rule,
+            table,
+        )
+
+    def is_empty_of_ours(self) -> bool:
+        routes = run("ip", "-n", self.namespace.name, "route", "show", "table", "all", "proto", "157").stdout
+        ours = [r for r in picture(self.namespace, "theirs")["rules"] if '"157"' in r]
+        table = "resource-wireguard" in self.namespace.nft("list", "tables")
+        return not (routes or ours or table or self.namespace.exec("wg", "show", "interfaces").stdout.split())
+
+    def check_whole(self, moment: str) -> None:
+        assert self.agent.settled(), f"{moment}: {self.agent.call('plan')}"
+        assert self.pictures() == self.whole, moment
+        assert self.foreign_objects() == self.foreign, moment
+
+    def check_empty(self, moment: str) -> None:
+        assert self.is_empty_of_ours(), moment
+        assert self.foreign_objects() == self.foreign, moment
+
+
+@pytest.fixture(scope="module")
+def stage(lab: Lab, engine: str) -> Iterator[Stage]:
+    stage = Stage(lab, engine)
+    yield stage
+    stage.agent.process.stdin.close()
+    stage.agent.process.wait(PATIENCE)
+
+
+@pytest.mark.timeout(600)
+def test_killed_after_any_action_of_making_the_next_start_converges(stage: Stage) -> None:
+    agent = stage.agent
+    agent.stop()
+    stage.check_empty("at the beginning")
+    for position in itertools.count(1):
+        if agent.live(position):
+            break
+        assert agent.death() == -signal.SIGKILL
+        assert agent.live()
+        stage.check_whole(f"killed after action {position} of making")
+        agent.stop()
+        stage.check_empty(f"killed after action {position} of making, converged, stopped")
+    assert position > 20, "the plan is a long one"
+    stage.check_whole("at the end")
+
+
+@pytest.mark.timeout(600)
+def test_killed_after_any_action_of_removing_the_next_start_converges(stage: Stage) -> None:
+    agent = stage.agent
+    for position in itertools.count(1):
+        agent.retire()
+        assert agent.live(position)
+        with contextlib.suppress(ConnectionError):
+            agent.call("agent.stop")
+        if agent.death() == 0:
+            break
+        assert agent.live()
+        stage.check_whole(f"killed after action {position} of removing")
+    assert position > 4
+    stage.check_empty("at the end")
+    agent.live()
+
+
+# -- one at a time, and many --
+
+
+def test_a_second_agent_on_one_config_dir_refuses(agent: Agent, lab: Lab) -> None:
+    second = Agent(lab.server, agent.config_dir, agent.engine)
+    done = second.cli("agent")
+    assert done.returncode == 2
+    assert f"pid {agent.process.pid}" in done.stderr
+    assert "hint:" in done.stderr
+    assert agent.call("agent.info")["pid"] == agent.process.pid
+
+
+def test_two_hundred_callers_at_once_are_all_answered(agent: Agent, lab: Lab) -> None:
+    made = agent.make_tunnel()
+    by_process = 60 if SLOWNESS == 1 else 5  # the rest goes over the socket, as the command line does
+
+    def add(number: int) -> str:
+        if number >= by_process:
+            return agent.call("peer.add", tunnel=made["name"], name=f"p{number}")["peer"]["public_key"]
+        done = agent.cli("peer", "add", made["name"], f"p{number}")
+        assert done.returncode == 0, done.stderr
+        return agent.call("peer.show", tunnel=made["name"], name=f"p{number}")["public_key"]
+
+    with concurrent.futures.ThreadPoolExecutor(200) as callers:
+        keys = list(callers.map(add, range(200)))
+    peers = agent.call("peer.list", tunnel=made["name"])
+    seen = lab.server.wg(made["interface"]).peers
+    assert {peer["public_key"] for peer in peers} == set(seen) == set(keys)
+    addresses = [address for peer in peers for address in peer["addresses"]]
+    assert len(addresses) == len(set(addresses)) == 400
+    assert sum(len(peer.allowed_ips) for peer in seen.values()) == 400
+
+
+# -- the disk --
+
+
+@pytest.fixture
+def small_disk(lab: Lab) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    folder = lab.folder / "disk"
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder))
+    yield folder
+    run("umount", "--lazy", str(folder))
+
+
+def fill(folder: Path) -> Path:
+    """Leave not a byte free."""
+    filler = folder / "filler"
+    with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return filler
+
+
+def test_a_full_disk_is_said_clearly_and_the_old_state_stays(lab: Lab, engine: str, small_disk: Path) -> None:
+    agent = Agent(lab.server, small_disk / "config", engine).start()
+    made = agent.make_tunnel()
+    agent.call("peer.add", tunnel=made["name"], name="phone")
+    before, seen = agent.call("peer.list", tunnel=made["name"]), picture(lab.server, made["interface"])
+    filler = fill(small_disk)
+    refused = 0
+    for number in range(50):  # the database's last page and log may have some room left
+        with contextlib.suppress(Refused):
+            agent.call("peer.add", tunnel=made["name"], name=f"more{number}")
+            agent.call("peer.remove", tunnel=made["name"], name=f"more{number}")
+            continue
+        refused += 1
+    assert refused
+    with pytest.raises(Refused) as error:
+        agent.call(
+            "peer.add", tunnel=made["name"], name="tablet", routes=[f"10.{n}.0.0/16" for n in range(100, 250)]
+        )
+    assert error.value.kind == "store"
+    assert "\n" not in error.value.message and error.value.hint
+    assert agent.call("peer.list", tunnel=made["name"]) == before
+    assert picture(lab.server, made["interface"]) == seen
+    filler.unlink()
+    agent.call("peer.add", tunnel=made["name"], name="tablet")
+    agent.kill()
+    agent.start()
+    assert [peer["name"] for peer in agent.call("peer.list", tunnel=made["name"])] == ["phone", "tablet"]
+    agent.call("agent.stop")
+
+
+@pytest.mark.parametrize("damage", ["garbage at the start", "cut short", "a page overwritten"])
+def test_a_corrupt_database_is_refused_and_kept_as_it_is(lab: Lab, damage: str) -> None:
+    agent = lab.agent().start()
+    made = agent.make_tunnel(activate=False)
+    for number in range(30):
+        agent.call("peer.add", tunnel=made["name"], name=f"p{number}")
+    agent.terminate()
+    database = next(agent.config_dir.glob("*.db"))
+    content = database.read_bytes()
+    spoilt = {
+        "garbage at the start": b"not a database at all" + content[21:],
+        "cut short": content[: len(content) // 2],
+        "a page overwritten": content[:8192] + os.urandom(len(content) - 12288) + content[-4096:],
+    }[damage]
+    database.write_bytes(spoilt)
+    done = agent.cli("agent")
+    assert done.returncode == 1
+    assert str(database) in done.stderr
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert database.read_bytes() == spoilt
