@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.netns import drivers
-from tests.netns.harness import in_namespace
+from tests.netns.harness import Namespace, in_namespace, new_name, run
 
 from resource_wireguard.host.diff import Action
 from resource_wireguard.host.facts import Path as NetworkPath
@@ -235,3 +235,17 @@ def test_the_errno_of_an_existing_object_is_not_shown_raw(box: drivers.Box) -> N
     (problem,) = box.refused(Route("10.40.0.0/16", None))
     assert str(errno.EEXIST) not in problem.message
     assert "File exists" not in problem.message
+
+
+def test_a_namespace_without_any_route_is_observed_whole(engine: str) -> None:
+    """Such a namespace has no main table yet, and the kernel answers ENOENT to who asks for its routes."""
+    namespace = Namespace(f"rwd-{new_name()}")
+    run("ip", "netns", "add", namespace.name)
+    try:
+        host = drivers.new_host(namespace, drivers.setting(engine))
+        seen = host.observe()
+        host.close()
+    finally:
+        run("ip", "netns", "delete", namespace.name)
+    assert seen.complete
+    assert seen.problems == ()
