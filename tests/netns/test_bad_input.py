@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.netns.harness import CHECKOUT, Agent, Lab, Picture, key_pair, new_name, picture, run
+from tests.netns.harness import CHECKOUT, Agent, Lab, Picture, Refused, key_pair, new_name, picture, run
 
 LOW_ORDER = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
@@ -32,8 +33,8 @@ TABLE = {
     **{f"peer name: {why}": (["peer", "add", "--", "HOME", name], 1, "name") for why, name in NAMES.items()},
     "key of wrong length": (["peer", "add", "HOME", "x", "--public-key", "abc="], 1, "not a WireGuard key"),
     "key of low order": (["peer", "add", "HOME", "x", "--public-key", LOW_ORDER], 1, "low order"),
-    "own key": (["peer", "add", "HOME", "x", "--public-key", "OWN"], 1, "own"),
-    "key of another peer": (["peer", "add", "HOME", "x", "--public-key", "KEY"], 2, "PHONE"),
+    "own key": (["peer", "add", "HOME", "x", "--public-key", "OWN"], 1, "itself"),
+    "key of another peer": (["peer", "add", "HOME", "x", "--public-key", "KEY"], 1, "PHONE"),
     "prefix is none": (["peer", "add", "HOME", "x", "--route", "lan"], 1, "not an IP prefix"),
     "host bits": (["peer", "add", "HOME", "x", "--route", "10.80.0.1/16"], 1, "did you mean 10.80.0.0/16?"),
     "overlap": (["peer", "add", "HOME", "x", "--route", "10.70.3.0/24"], 1, "PHONE"),
@@ -60,7 +61,6 @@ TABLE = {
     "unknown tunnel": (["interface", "status", "nothing-like-it"], 2, "interface list"),
     "unknown peer, nearly": (["peer", "show", "HOME", "phon"], 2, "did you mean 'phone'?"),
     "unknown peer": (["peer", "config", "HOME", "zzzzzz"], 2, "peer list"),
-    "config of a key not held": (["peer", "config", "HOME", "laptop"], 1, "laptop"),
     "delete without a yes": (["interface", "delete", "HOME"], 1, "--force"),
     "remove without a yes": (["peer", "remove", "HOME", "phone"], 1, "--force"),
     "format that is none": (["status", "--format", "xml"], 1, "xml"),
@@ -91,16 +91,16 @@ def words(server: Agent) -> dict[str, str]:
         "OWN": made["public_key"],
         "ADDRESS": phone["addresses"][0].partition("/")[0],
         "TAKEN": str(made["listen_port"]),
-        "interface": made["interface"],
+        "INTERFACE": made["interface"],
     }
 
 
 @pytest.fixture(scope="module")
 def whole(server: Agent, words: dict[str, str]) -> Iterator[Picture]:
     """The kernel's side before the first and after the last of these tests: the same."""
-    before = picture(server.namespace, words["interface"])
+    before = picture(server.namespace, words["INTERFACE"])
     yield before
-    assert picture(server.namespace, words["interface"]) == before
+    assert picture(server.namespace, words["INTERFACE"]) == before
 
 
 def specs(server: Agent, words: dict[str, str]) -> object:
@@ -127,15 +127,13 @@ def test_it_is_refused_in_one_line_with_a_way_out(
     assert_clear(done.stderr)
     for name, value in words.items():
         word = word.replace(name, value)
-    assert word in done.stderr
+    assert word.lower() in done.stderr.lower()
     assert specs(server, words) == before
     assert not Path("/tmp/rwt-was-here").exists()
 
 
 def test_a_request_with_an_unknown_field_is_refused_not_ignored(server: Agent, words: dict[str, str]) -> None:
     before = specs(server, words)
-    from tests.netns.harness import Refused
-
     with pytest.raises(Refused, match="colour") as refused:
         server.call("tunnel.create", name=new_name(), colour="blue")
     assert refused.value.kind == "invalid-input"
@@ -145,8 +143,6 @@ def test_a_request_with_an_unknown_field_is_refused_not_ignored(server: Agent, w
 
 
 def test_a_port_that_a_stranger_uses_is_refused(server: Agent, words: dict[str, str]) -> None:
-    import socket
-
     with server.namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
         other.bind(("::", 0))
         port = other.getsockname()[1]

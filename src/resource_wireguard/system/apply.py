@@ -32,7 +32,7 @@ from resource_wireguard.system.wireguard import WireGuard
 
 
 class Application:
-    """One plan being carried out. An interface on which something failed is left alone for the rest of it."""
+    """One plan being carried out. An interface that could not be made is left alone for the rest of it."""
 
     def __init__(
         self, kernel: NetlinkSocket, wireguard: WireGuard, engines: Engines, nftables: Nftables
@@ -54,18 +54,26 @@ class Application:
                     self._tell_engines(batch)
             else:
                 for action in steps:
-                    self._try(partial(self._step, action), noun_of(action.record), action.record.interface)
+                    noun, interface = noun_of(action.record), action.record.interface
+                    self._try(partial(self._step, action), noun, interface, carries_others=driver is Link)
         return tuple(self._problems)
 
-    def _try(self, step: Callable[[], None], noun: str, interface: str | None) -> None:
+    def _try(
+        self, step: Callable[[], None], noun: str, interface: str | None, *, carries_others: bool = True
+    ) -> None:
         if interface in self._failed:
             return
         try:
             step()
         except HostError as error:
-            self._problems.append(Problem(f"{noun}: {error.message}", error.hint, interface or ""))
-            if interface is not None:
-                self._failed.add(interface)
+            told, hint = error.message, error.hint
+        except OSError as error:
+            told, hint = str(error), ""
+        else:
+            return
+        self._problems.append(Problem(f"{noun}: {told}", hint, interface or ""))
+        if interface is not None and carries_others:
+            self._failed.add(interface)
 
     def _step(self, action: Action) -> None:
         """One action that stands for itself."""

@@ -43,7 +43,7 @@ class EngineRefused(KernelRefused):
 
 
 class EngineSilent(HostError):
-    """The engine is there, but does not answer in time, or died while it did."""
+    """The engine does not answer in time, died while it did, or says what nobody understands."""
 
 
 def socket_path(interface: str) -> Path:
@@ -89,7 +89,10 @@ class Question:
         with self._client:
             answer = _receive(self._client, self._interface, DEADLINE)
         _check(answer, self._interface)
-        return parse(answer, self._interface)
+        try:
+            return parse(answer, self._interface)
+        except ValueError:
+            raise EngineSilent(f"engine of {self._interface} answers what is not UAPI") from None
 
 
 def read(interface: str) -> Reading:
