@@ -27,7 +27,36 @@ output_option: Decorator = click.option(
     "--output", "path", metavar="FILE", help="Write to FILE, readable by you alone; '-' is stdout."
 )
 
-KEEPALIVE = click.IntRange(0, 65535)
+
+class Number(click.ParamType[int]):
+    """A whole number within bounds, and perhaps one word beside, which stands for 'not given'."""
+
+    name = "number"
+
+    def __init__(self, least: int, most: int, or_word: str = "") -> None:
+        self.least, self.most, self.or_word = least, most, or_word
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; None for the word."""
+        if isinstance(value, int):
+            return value
+        if self.or_word and value == self.or_word:
+            return None
+        if not value.isascii() or not value.isdecimal() or not self.least <= int(value) <= self.most:
+            beside = f" or '{self.or_word}'" if self.or_word else ""
+            self.fail(f"'{value[:20]}' is not a number from {self.least} to {self.most}{beside}", param, ctx)
+        return int(value)
+
+
+PORT = Number(1, 65535)
+
+keepalive_option: Decorator = click.option(
+    "--keepalive",
+    type=Number(0, 65535),
+    envvar="WIREGUARD_KEEPALIVE",
+    show_envvar=True,
+    help="Seconds between signs of life; 0 turns them off.",
+)
 
 
 class Words(click.ParamType[list[str]]):
@@ -51,8 +80,9 @@ def confirm(question: str, force: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidInput(f"this needs a yes: {question}", "there is no terminal to ask on; add --force")
-    if not click.confirm(question, err=True):
-        raise InvalidInput("nothing was changed", "")
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InvalidInput("not confirmed: nothing was changed", "")
 
 
 def flat(lists: Iterable[list[str]]) -> tuple[str, ...]:

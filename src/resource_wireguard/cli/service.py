@@ -10,7 +10,7 @@ import click
 from resource_wireguard.cli import lifetime, output
 from resource_wireguard.cli.client import call, config_dir
 from resource_wireguard.cli.command import Group
-from resource_wireguard.cli.options import confirm, force_option
+from resource_wireguard.cli.options import Number, confirm, force_option
 from resource_wireguard.errors import (
     AlreadyExists,
     HostError,
@@ -32,7 +32,7 @@ RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
 DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
 
-SECONDS = click.IntRange(1, 3600)
+SECONDS = Number(1, 3600)
 
 
 @click.group(cls=Group)
@@ -66,7 +66,7 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
         for check in requirements():
             if check.result == "failed":
                 raise HostError(f"{check.code}: {check.message}", check.hint)
-    os.makedirs(lifetime.run_dir(), mode=0o700, exist_ok=True)
+    lifetime.make_directories()
     output.note(f"installed in {config_dir()}; start it with 'resource-wireguard manage start --wait'")
 
 

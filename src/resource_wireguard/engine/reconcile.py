@@ -30,8 +30,12 @@ class Report(msgspec.Struct, frozen=True):
         return self.facts.observation
 
     def drift_of(self, owner: str) -> Plan:
-        """What is left to be done for one tunnel."""
-        return tuple(action for action in self.drift if self.owner_of(action) == owner)
+        """What is left to be done for one tunnel, with what it shares; for '' that of the host."""
+        return tuple(
+            action
+            for action in self.drift
+            if owner in self.desired.owners_of(action.record) or self.owner_of(action) == owner
+        )
 
     def problems_of(self, interface: str) -> tuple[Problem, ...]:
         """What could not be observed or applied on one interface."""

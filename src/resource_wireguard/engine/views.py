@@ -64,8 +64,10 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
 def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
     """One tunnel beside its interface; engine is None where the kernel shows no interface."""
     link = report.observation.state.of(Link).get(tunnel.interface)
-    drift = tuple(lines_of(report.drift_of(tunnel.name)))
-    problems = problem_views(report.problems_of(tunnel.interface))
+    left = report.drift_of(tunnel.name)
+    drift, shared = tuple(lines_of(left)), any(action.record.interface is None for action in left)
+    of_host = report.problems_of("") if shared else ()
+    problems = problem_views((*report.problems_of(tunnel.interface), *of_host))
     return TunnelView(
         name=tunnel.name,
         interface=tunnel.interface,

@@ -191,21 +191,27 @@ R = TypeVar("R", bound=Record)
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """All objects of all kinds; owners names the tunnel or feature behind records without an interface."""
+    """All objects of all kinds; owners names all who want a record without an interface."""
 
     objects: Mapping[type[Record], Mapping[Key, Record]] = {}
-    owners: Mapping[tuple[type[Record], Key], str] = {}
+    owners: Mapping[tuple[type[Record], Key], tuple[str, ...]] = {}
 
     def of(self, kind: type[R]) -> Mapping[Key, R]:
         """The records of one kind by their keys."""
         return self.objects.get(kind, {})  # type: ignore[return-value]
 
     def owner_of(self, record: Record) -> str:
-        """The tunnel a record serves, '' where none is known."""
+        """The tunnel a record serves, the first of several; '' where none is known, and for tables."""
         if record.interface is not None:
             link = self.of(Link).get(record.interface)
             return link.tunnel if link else ""
-        return self.owners.get((type(record), record.key), "")
+        return next(iter(self.owners_of(record)), "") if not isinstance(record, Table) else ""
+
+    def owners_of(self, record: Record) -> tuple[str, ...]:
+        """All who are worse off without a record that may be shared: none is up while it is missing."""
+        if record.interface is not None:
+            return (self.owner_of(record),)
+        return self.owners.get((type(record), record.key), ())
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -227,14 +233,16 @@ def state_of(records: Iterable[Record]) -> HostState:
 def build(pieces: Sequence[Piece]) -> HostState:
     """Fold the pieces of all features into one state; ConflictError names both claimants."""
     objects: dict[type[Record], dict[Key, Record]] = {}
-    owners: dict[tuple[type[Record], Key], str] = {}
+    owners: dict[tuple[type[Record], Key], tuple[str, ...]] = {}
     for piece in pieces:
         for record in piece.records:
             held = objects.setdefault(type(record), {}).setdefault(record.key, record)
             if held is not record and held != record:
                 raise _two_claims(record, held, pieces)
             if record.interface is None:
-                owners.setdefault((type(record), record.key), piece.owner)
+                _own(owners, (type(record), record.key), piece.owner)
+        for rule in piece.rules:
+            _own(owners, (Table, rule.family), piece.owner)
     for table in _tables(pieces):
         objects.setdefault(Table, {})[table.key] = table
     state = HostState(objects, owners)
@@ -242,6 +250,12 @@ def build(pieces: Sequence[Piece]) -> HostState:
     _check_addresses(state)
     _check_allowed_ips(state)
     return state
+
+
+def _own(owners: dict[tuple[type[Record], Key], tuple[str, ...]], what: Key, owner: str) -> None:
+    held = owners.get(what, ())
+    if owner not in held:
+        owners[what] = (*held, owner)
 
 
 def _tables(pieces: Sequence[Piece]) -> Iterable[Table]:

@@ -153,8 +153,10 @@ class _Look:
             return ask()
         except HostError as error:
             self.problems.append(Problem(error.message, error.hint))
-            self.complete = False
-            return otherwise
+        except OSError as error:
+            self.problems.append(Problem(str(error)))
+        self.complete = False
+        return otherwise
 
     def add(self, records: Iterable[Record]) -> None:
         """Keep records by kind and key."""

@@ -1,5 +1,6 @@
 """An agent that speaks docs/bus.md over a real socket and answers from a table."""
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -98,7 +99,8 @@ class FakeAgent:
                 agent.connections += 1
                 line = self.rfile.readline()
                 if line:
-                    self.wfile.writelines(agent.answer(json.loads(line)))
+                    with contextlib.suppress(ConnectionError):  # a client may go away
+                        self.wfile.writelines(agent.answer(json.loads(line)))
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True

@@ -186,3 +186,8 @@ def test_values_of_the_interface(line: str, field: str, value: object) -> None:
 )
 def test_values_of_a_peer(line: str, field: str, value: object) -> None:
     assert getattr(peer("[Peer]", f"PublicKey = {PUBLIC}", line), field) == value
+
+
+def test_an_ipv6_endpoint_is_written_in_brackets() -> None:
+    """wg(8) would take it without, but phones and networkd do not."""
+    assert "\nEndpoint = [2607:5300:60:6b0::c05f:543]:2468\n" in render(case("man-wg"))

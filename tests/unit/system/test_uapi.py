@@ -159,6 +159,15 @@ def test_an_engine_that_dies_within_its_answer_is_silent(engine: Engine) -> None
         uapi.read("wgx")
 
 
+@pytest.mark.parametrize(
+    "nonsense", ["public_key=xyz", "private_key=1", f"public_key={FIRST.hex()}\nrx_bytes=a"]
+)
+def test_nonsense_is_as_good_as_silence(engine: Engine, nonsense: str) -> None:
+    engine.serve(f"{nonsense}\nerrno=0\n\n".encode())
+    with pytest.raises(uapi.EngineSilent, match="not UAPI"):
+        uapi.read("wgx")
+
+
 def test_an_engine_that_hangs_is_silent(engine: Engine) -> None:
     with pytest.raises(uapi.EngineSilent, match="does not answer"):  # nobody accepts: the backlog does
         uapi.read("wgx")

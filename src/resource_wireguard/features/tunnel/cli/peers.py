@@ -9,13 +9,13 @@ from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.files import private_output, read_key
 from resource_wireguard.cli.options import (
-    KEEPALIVE,
     Words,
     confirm,
     flat,
     force_option,
     format_option,
     given,
+    keepalive_option,
     output_option,
     show_notes,
 )
@@ -61,12 +61,13 @@ def peer() -> None:
 @click.option(
     "--endpoint", metavar="HOST:PORT", help="Where this host reaches the peer; without it the peer calls."
 )
-@click.option("--keepalive", type=KEEPALIVE, envvar="WIREGUARD_KEEPALIVE", help="Seconds; 0 turns it off.")
+@keepalive_option
 @click.option(
     "--allowed-ips",
     type=Words(),
     multiple=True,
     envvar="WIREGUARD_ALLOWED_IPS",
+    show_envvar=True,
     metavar="NETS",
     help="What the peer sends into the tunnel. May be repeated.",
 )
@@ -74,6 +75,7 @@ def peer() -> None:
     "--dns",
     type=Words(),
     envvar="WIREGUARD_DNS",
+    show_envvar=True,
     metavar="ADDRESSES",
     help="Resolvers for the peer's config.",
 )

@@ -13,58 +13,75 @@ from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.files import private_output
 from resource_wireguard.cli.options import (
-    KEEPALIVE,
+    PORT,
+    Decorator,
+    Number,
     Words,
     confirm,
     flat,
     force_option,
     format_option,
     given,
+    keepalive_option,
     output_option,
     show_notes,
 )
 from resource_wireguard.cli.views import peer_lines, peer_table, tunnel_lines, tunnel_table
 from resource_wireguard.errors import ConflictError, InvalidInput
 
-PORT = click.IntRange(1, 65535)
-MTU = click.IntRange(576, 65535)
+MTU = (576, 65535)
+"""Bytes: RFC 791's smallest reassembly buffer, and the largest IPv4 packet."""
 
 LAPTOP = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 """The public key of the examples: the one in wg(8)."""
 
 
-class Mtu(click.ParamType[int | None]):
-    """Bytes, or 'auto'."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """'auto' → None: the agent finds it."""
-        return None if value == "auto" else MTU.convert(value, param, ctx)
-
-
 def tunnel_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a new tunnel may be told."""
-    options = [
-        click.option(
-            "--address",
-            "addresses",
-            multiple=True,
-            help="Own address with prefix length, e.g. 10.13.13.1/24; may be repeated.",
-        ),
-        click.option("--network", help="Take the addresses from this network, e.g. 10.20.0.0/24."),
-        click.option("--port", type=PORT, help="UDP port to listen on."),
-        click.option("--mtu", type=Mtu(), envvar="WIREGUARD_MTU", help="Bytes a packet may have, or auto."),
-        click.option("--exit", "exit_", is_flag=True, help="Let peers reach the internet through this host."),
-        click.option(
-            "--endpoint", help="Where peers reach this host: name or address, and port if it differs."
-        ),
-        click.option("--dns", type=Words(), envvar="WIREGUARD_DNS", help="Resolvers for the peers' configs."),
-        click.option("--interface", help="Name of the network interface; made from the tunnel's otherwise."),
-    ]
-    for option in reversed(options):
+    for option in reversed(TUNNEL_OPTIONS):
         command = option(command)
     return command
+
+
+TUNNEL_OPTIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--address",
+        "addresses",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Own address with prefix length, e.g. 10.13.13.1/24. May be repeated.",
+    ),
+    click.option(
+        "--network",
+        metavar="NET",
+        help="Take the addresses from this network.  [env var: WIREGUARD_NETWORK]",
+    ),
+    click.option("--port", type=PORT, help="UDP port to listen on.  [env var: WIREGUARD_PORT]"),
+    click.option(
+        "--mtu",
+        type=Number(*MTU, or_word="auto"),
+        envvar="WIREGUARD_MTU",
+        show_envvar=True,
+        help="Bytes a packet may have, or auto.",
+    ),
+    click.option("--exit", "exit_", is_flag=True, help="Let peers reach the internet through this host."),
+    click.option(
+        "--endpoint",
+        metavar="HOST[:PORT]",
+        help="Where peers reach this host: a name or address, and the port if it differs.",
+    ),
+    click.option(
+        "--dns",
+        type=Words(),
+        metavar="ADDRESSES",
+        envvar="WIREGUARD_DNS",
+        show_envvar=True,
+        help="Resolvers for the peers' configs.",
+    ),
+    click.option(
+        "--interface", metavar="NAME", help="Name of the network interface; made from the tunnel's otherwise."
+    ),
+)
 
 
 # interface ------------------------------------------------------------------------------------------
@@ -127,7 +144,7 @@ class ConfigGroup(Group):
 @click.argument("name")
 @click.option("--show-secrets", is_flag=True, help="Print the keys, too.")
 @click.option("--port", type=PORT, help="Change the UDP port.")
-@click.option("--mtu", type=MTU, help="Change the MTU, in bytes.")
+@click.option("--mtu", type=Number(*MTU), help="Change the MTU, in bytes.")
 @click.option("--endpoint", metavar="HOST[:PORT]", help="Change where peers reach this host.")
 @click.option("--dns", type=Words(), help="Change the resolvers of the peers' configs.")
 @click.option(
@@ -165,7 +182,7 @@ def config(ctx: click.Context, /, name: str, show_secrets: bool, exit_: bool | N
 @click.option(
     "--route", "--allowed-ips", "routes", type=Words(), multiple=True, help="Networks behind the peer."
 )
-@click.option("--keepalive", type=KEEPALIVE, envvar="WIREGUARD_KEEPALIVE", help="Seconds; 0 turns it off.")
+@keepalive_option
 @format_option
 @click.pass_obj
 def add_peer(

@@ -1,0 +1,63 @@
+"""Files with keys: whole or not at all, and for the owner alone."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.fake_agent import CONFIG, FakeAgent, error
+
+WRITERS = [("peer", "add", "home", "phone"), ("peer", "config", "home", "phone"), ("content", "get", "home")]
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=" ".join)
+def test_output_is_private_whatever_the_umask(
+    run: Run, agent: FakeAgent, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    before = os.umask(0)
+    try:
+        done = run(*words, "--output", str(tmp_path / "phone.conf"))
+    finally:
+        os.umask(before)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "phone.conf").read_text() == CONFIG
+    assert stat.S_IMODE((tmp_path / "phone.conf").stat().st_mode) == 0o600
+
+
+def test_an_older_file_stays_when_the_agent_refuses(run: Run, agent: FakeAgent, tmp_path: Path) -> None:
+    target = tmp_path / "phone.conf"
+    target.write_text("old")
+    agent.lines["peer.config"] = [error("not-found", "no peer named 'phone'")]
+    assert run("peer", "config", "home", "phone", "--output", str(target)).returncode == 2
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.glob("phone*")] == ["phone.conf"]
+
+
+def test_an_older_file_is_replaced_and_made_private(run: Run, agent: FakeAgent, tmp_path: Path) -> None:
+    target = tmp_path / "phone.conf"
+    target.write_text("old")
+    target.chmod(0o644)
+    assert run("peer", "config", "home", "phone", "--output", str(target)).returncode == 0
+    assert (target.read_text(), stat.S_IMODE(target.stat().st_mode)) == (CONFIG, 0o600)
+
+
+def test_a_link_keeps_pointing_where_it_did(run: Run, agent: FakeAgent, tmp_path: Path) -> None:
+    (tmp_path / "real.conf").write_text("old")
+    (tmp_path / "link.conf").symlink_to("real.conf")
+    assert run("peer", "config", "home", "phone", "--output", str(tmp_path / "link.conf")).returncode == 0
+    assert (tmp_path / "link.conf").is_symlink()
+    assert (tmp_path / "real.conf").read_text() == CONFIG
+
+
+def test_the_file_is_whole_before_it_has_its_name(run: Run, agent: FakeAgent, tmp_path: Path) -> None:
+    """While the agent thinks there is a temporary file, and none of the final name."""
+    seen: list[str] = []
+    agent.before = lambda: seen.extend(path.name for path in tmp_path.glob("phone*"))
+    run("peer", "add", "home", "phone", "--output", str(tmp_path / "phone.conf"))
+    assert len(seen) == 1
+    assert seen != ["phone.conf"]
+
+
+def test_a_minus_is_stdout(run: Run, agent: FakeAgent) -> None:
+    assert run("peer", "config", "home", "phone", "--output", "-").stdout == CONFIG
