@@ -58,9 +58,9 @@ class World(msgspec.Struct, frozen=True):
     before_look: Callable[[], object] = lambda: None
 
 
-def questions_of(features: Sequence[Feature], specs: Specs) -> Questions:
+def questions_of(features: Sequence[Feature], specs: Specs, resolved: Mapping[str, str]) -> Questions:
     """All that the features want to find in the next observation."""
-    asked = [feature.questions(specs) for feature in features]
+    asked = [feature.questions(specs, resolved) for feature in features]
     return Questions(
         paths=frozenset[Path]().union(*(questions.paths for questions in asked)),
         sysctls=frozenset[str]().union(*(questions.sysctls for questions in asked)),
@@ -75,7 +75,7 @@ def compile_specs(features: Sequence[Feature], specs: Specs, facts: Facts) -> Ho
 def look(world: World, specs: Specs, resolved: Mapping[str, str]) -> Report:
     """Observe and diff, without changing anything."""
     world.before_look()
-    observation = world.host.observe(questions_of(world.features, specs))
+    observation = world.host.observe(questions_of(world.features, specs, resolved))
     return compare(world, specs, Facts(world.clock.now(), observation, resolved))
 
 
