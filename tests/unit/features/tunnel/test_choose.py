@@ -128,7 +128,7 @@ def test_a_choice_among_ten_thousand_peers_parses_no_address_again(monkeypatch: 
         members.append(peer(f"p{n}", address, addresses=(address,)))
     spec = tunnel(*members, addresses=("10.0.0.1/16",))
     choose.peer_addresses(spec)
-    choose.refuse_taken_prefixes(spec, "new", ["10.0.39.18/32"])
+    choose.refuse_taken_prefixes(spec, "new", ["10.0.39.18/32", "10.2.0.0/16"])
     made: list[object] = []
     for name in ("ip_network", "ip_interface", "ip_address"):
         make = getattr(ipaddress, name)
