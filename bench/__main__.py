@@ -12,9 +12,9 @@ from bench import measures, product, table
 
 PAGE = """# Benchmarks
 
-Made by `scripts/bench --write`; not to be edited by hand. Every ratio is of medians taken in turn
-(A B A B) in one run, as absolute times say more about the machine than about the program. Commands are
-whole processes, of an installed, byte-compiled wheel, against an agent that runs.
+Made by `scripts/bench --write`; not to be edited by hand. Every ratio is of medians taken in turn (A B A B)
+in one run, as absolute times say more about the machine than about the program. Commands are whole
+processes, of an installed, byte-compiled wheel, against an agent that runs.
 
 {date}, {cpus} CPUs, Linux {kernel}, Python {python}, {engine} engine.
 

@@ -102,8 +102,8 @@ def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
 
 
 def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
-    paths = _paths(lasting, facts.resolved)
-    changing = (_link(tunnel, paths, facts), *_endpoints(tunnel, lasting.dialled, facts))
+    endpoints = (*_endpoints(tunnel, lasting.dialled, facts), *_lost_endpoints(tunnel, facts))
+    changing = (_link(tunnel, _paths(lasting, facts.resolved), facts), *endpoints)
     return Piece(tunnel.name, (*changing, *lasting.records), lasting.rules)
 
 
@@ -175,6 +175,19 @@ def _live_endpoint(tunnel: TunnelSpec, peer: PeerSpec, facts: Facts) -> str | No
         return None
     fresh = facts.now - seen.latest_handshake < SESSION_LIFETIME
     return seen.endpoint if fresh and seen.latest_handshake >= peer.endpoint_since else None
+
+
+def _lost_endpoints(tunnel: TunnelSpec, facts: Facts) -> Iterator[PeerEndpoint]:
+    """Where peers last called from, if their engine has died since: a new one can call them back at once."""
+    heard = facts.heard.get(tunnel.interface, {})
+    if tunnel.interface in facts.observation.state.of(Device):
+        return
+    for peer in tunnel.peers:
+        lost = heard.get((tunnel.interface, peer.public_key))
+        if not peer.enabled or peer.endpoint or lost is None or lost.endpoint is None:
+            continue
+        if lost.latest_handshake and facts.now - lost.latest_handshake < SESSION_LIFETIME:
+            yield PeerEndpoint(tunnel.interface, peer.public_key, lost.endpoint)
 
 
 def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
