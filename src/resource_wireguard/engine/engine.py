@@ -4,7 +4,7 @@ import logging
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -82,14 +82,14 @@ class Engine:
             compile_specs(self.features, self.specs(), facts)
 
     def take_back(self, change: Change, text: str) -> None:
-        """Undo a change and what came after it, as a change of its own; what compiled before compiles again."""
+        """Undo a change and what came after it, as a change of its own; what compiled then does so again."""
         with self._recorded():
             self.journal("", text)
             self.history.forget_pending()
             self.history.take_back(change)
 
     def rehearse(self, work: Callable[[], T]) -> tuple[T, Report]:
-        """What some work on the store answers, and the report with the plan it would lead to; nothing is kept."""
+        """What some work on the store answers, and a report with the plan it leads to; nothing is kept."""
         answers: list[tuple[T, Report]] = []
         try:
             with self.resources.store.transaction():
@@ -129,8 +129,13 @@ class Engine:
             log.warning("not confirmed in time, taken back: %s", pending.change.text)
             self.take_back(pending.change, f"not confirmed in time, taken back: {pending.change.text}")
 
+    def seconds_to_confirm(self) -> float | None:
+        """Until the change that waits is taken back; None where none waits."""
+        pending = self.history.pending()
+        return max(0.0, pending.deadline - self.resources.clock.now()) if pending else None
+
     def _foreign(self, seen: Observation) -> frozenset[Action]:
-        """What would repair the doings of others: steps to what the last pass left behind, its own debts aside."""
+        """What would repair the doings of others: the steps back to the last pass, its own debts aside."""
         if self._settled is None:
             return frozenset()
         return frozenset(diff(self._settled.desired, seen.state, complete=seen.complete)) - self._owed
@@ -147,9 +152,13 @@ class Engine:
         return seen
 
     def journal(self, subject: str, text: str, result: str = "done") -> None:
-        """Write a line under the name of whoever asked; inside a change it is also what the change is called."""
+        """Write a line under the name of whoever asked; inside a change it is the change's name too."""
         self._journal.write(self.actor, subject, text, result)
         self.history.tell(f"{subject}: {text}" if subject else text)
+
+    def journal_lines(self, tail: int | None, since: float | None) -> list[tuple[Any, ...]]:
+        """The journal's last lines, oldest first: time, actor, subject, text, result."""
+        return self._journal.read(tail, since)
 
     @property
     def drift(self) -> str:

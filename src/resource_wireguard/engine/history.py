@@ -22,7 +22,7 @@ KEPT = 20
 NOT_SPECS = frozenset(
     {"migrations", "settings", "sysctl_before", "journal", "changes", "change_log", "confirmation"}
 )
-"""The store's own tables that no change of specs concerns. 'secrets' is not among them: keys go with their rows."""
+"""The store's own tables that no change of specs concerns. 'secrets' is none of them: keys go with rows."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class History:
-    """Records changes and takes them back; every method runs inside the caller's transaction, if there is one."""
+    """Records changes and takes them back, inside the caller's transaction where there is one."""
 
     def __init__(self, store: Store, clock: Clock, unwatched: Iterable[str] = ()) -> None:
         self._store = store
@@ -55,7 +55,7 @@ class History:
 
     @contextmanager
     def recording(self, actor: str) -> Iterator[None]:
-        """All writes in here are one change; one that wrote nothing is not kept. Needs a transaction around it."""
+        """All writes in here are one change, kept if there were any. Needs a transaction around it."""
         if self._store.query("SELECT 1 FROM open_change"):
             yield  # part of a larger change
             return
@@ -83,7 +83,10 @@ class History:
 
     def last(self) -> Change:
         """The latest change; NotFound where none is known."""
-        rows = self._store.query("SELECT id, at, actor, text FROM changes ORDER BY id DESC LIMIT 1")
+        rows = self._store.query(
+            "SELECT id, at, actor, text FROM changes WHERE id NOT IN (SELECT id FROM open_change) "
+            "ORDER BY id DESC LIMIT 1"
+        )
         if not rows:
             raise NotFound("there is no change to take back", "see 'resource-wireguard journal'")
         return Change(*rows[0])
@@ -99,8 +102,8 @@ class History:
                 "the program was upgraded since, and its tables changed; set it right by hand",
             )
         self._store.execute("PRAGMA defer_foreign_keys = ON")  # rows come back before those they refer to
-        undoing = self._store.query("SELECT sql FROM change_log WHERE change >= ? ORDER BY id DESC", change.id)
-        for (sql,) in undoing:
+        select = "SELECT sql FROM change_log WHERE change >= ? ORDER BY id DESC"
+        for (sql,) in self._store.query(select, change.id):
             self._store.execute(sql)
 
     # Changes that wait for a word ---------------------------------------------------------------
@@ -152,17 +155,21 @@ def _triggers(store: Store, table: str) -> Iterator[str]:
     columns = columns_of(store, table)
     if not keys:
         keys, columns = ["rowid"], ["rowid", *columns]
-    this_row = " || ' AND ' || ".join(f"'\"{key}\" = ' || quote(new.\"{key}\")" for key in keys)
-    old_values = " || ', ' || ".join(f'quote(old."{column}")' for column in columns)
-    assignments = " || ', ' || ".join(f"'\"{column}\" = ' || quote(old.\"{column}\")" for column in columns)
     named = ", ".join(f'"{column}"' for column in columns)
+    old_values = " || ', ' || ".join(f'quote(old."{column}")' for column in columns)
+    this_row, changed = _pairs("new", keys, " AND "), _pairs("old", columns, ", ")
     undo = {
-        "INSERT": f"""'DELETE FROM "{table}" WHERE ' || {this_row}""",
-        "UPDATE": f"""'UPDATE "{table}" SET ' || {assignments} || ' WHERE ' || {this_row}""",
-        "DELETE": f"""'INSERT INTO "{table}" ({named}) VALUES (' || {old_values} || ')'""",
+        "INSERT": f"""'DELETE FROM "{table}" WHERE ' || {this_row}""",  # noqa: S608
+        "UPDATE": f"""'UPDATE "{table}" SET ' || {changed} || ' WHERE ' || {this_row}""",  # noqa: S608
+        "DELETE": f"""'INSERT INTO "{table}" ({named}) VALUES (' || {old_values} || ')'""",  # noqa: S608
     }
     for verb, sql in undo.items():
         yield (
             f'CREATE TEMP TRIGGER IF NOT EXISTS "undo_{verb}_{table}" AFTER {verb} ON "{table}" '
-            f"BEGIN INSERT INTO change_log (change, sql) SELECT id, {sql} FROM open_change; END"  # noqa: S608
+            f"BEGIN INSERT INTO change_log (change, sql) SELECT id, {sql} FROM open_change; END"
         )
+
+
+def _pairs(row: str, columns: Iterable[str], between: str) -> str:
+    """SQL of a text such as: "a" = 1, "b" = 2."""
+    return f" || '{between}' || ".join(f"""'"{name}" = ' || quote({row}."{name}")""" for name in columns)

@@ -57,7 +57,7 @@ CREATE TABLE confirmation (
 """,
 )
 """The store's own tables. settings: small facts such as a seed; sysctl_before: values to give back; changes
-and change_log: what was changed lately, and how to undo it; confirmation: the change that waits for a word."""
+and change_log: what was changed lately, and how to undo it; confirmation: the change that waits for one."""
 
 
 def migrate(store: SqliteStore, features: Iterable[HasMigrations]) -> None:
