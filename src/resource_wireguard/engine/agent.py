@@ -55,6 +55,7 @@ class Agent:
         self._looked = asyncio.Event()
         self._ended = asyncio.Event()
         self._last_pass = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """The first pass, then commands, events and the clock, until a signal or a stop command."""
@@ -132,7 +133,16 @@ class Agent:
         except Exception:  # the edge: one broken pass must not end the agent
             log.exception("the pass broke off by a bug")
         self._last_pass = loop.time() - begun
+        await self._set_alarm()
         self._looked.set()
+
+    async def _set_alarm(self) -> None:
+        """A pass at the moment when a change that nobody confirmed has to be taken back."""
+        left = await self._in_engine(self._engine.seconds_to_confirm)
+        if self._alarm:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(left, self._dirty.set) if left is not None else None
 
     def _unfinished(self) -> bool:
         last = self._engine.last
@@ -182,6 +192,7 @@ class Agent:
         answered = await self._in_engine(lambda: answer(self._engine, line, actor, progress))
         writer.write(answered + b"\n")
         self._looked.set()
+        await self._set_alarm()
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         if self._engine.stopping:
