@@ -30,7 +30,7 @@ from resource_wireguard.model.net import (
     is_v6,
     network_of,
 )
-from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, PeerSpec, Specs, TunnelSpec
 
 DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -114,7 +114,7 @@ def _paths(tunnel: TunnelSpec) -> list[Path]:
 
 def _fwmark(tunnel: TunnelSpec) -> int:
     """Marks the engine's own packets where they would otherwise be routed into the tunnel itself."""
-    return mark_of(tunnel.number) if _default_families(tunnel) else 0
+    return tunnel.fwmark or (mark_of(tunnel.number) if _default_families(tunnel) else 0)
 
 
 # Peers --------------------------------------------------------------------------------------------
@@ -154,11 +154,18 @@ def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
 
 
 def _routes(tunnel: TunnelSpec, peers: Iterable[PeerSpec]) -> Iterator[Route]:
-    networks = tuple(map(network_of, tunnel.addresses))
+    """As wg-quick(8), Table: the main table has the networks of the addresses already, another has not."""
+    if tunnel.table == NO_TABLE:
+        return
+    elsewhere = tunnel.table not in (None, MAIN_TABLE)
+    networks = () if elsewhere else tuple(map(network_of, tunnel.addresses))
     for peer in peers:
         for prefix in _beyond(peer.allowed_ips, networks):
-            table = mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
-            yield Route(prefix, tunnel.interface, table)
+            yield Route(prefix, tunnel.interface, tunnel.table or _table_for(tunnel, prefix))
+
+
+def _table_for(tunnel: TunnelSpec, prefix: str) -> int:
+    return mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
 
 
 @lru_cache(maxsize=1 << 16)
@@ -170,7 +177,9 @@ def _beyond(allowed_ips: frozenset[str], networks: tuple[str, ...]) -> tuple[str
 
 
 def _default_families(tunnel: TunnelSpec) -> tuple[int, ...]:
-    """The IP versions of which everything goes into this tunnel."""
+    """The IP versions of which everything goes into this tunnel; a table of its own leaves that to others."""
+    if tunnel.table is not None:
+        return ()
     return tuple(
         family
         for family, default in DEFAULT_ROUTES.items()
@@ -180,11 +189,10 @@ def _default_families(tunnel: TunnelSpec) -> tuple[int, ...]:
 
 def _rules(tunnel: TunnelSpec) -> Iterator[Rule]:
     """What wg-quick(8) does for default routes: all but the engine's own packets look into our table."""
-    mark = mark_of(tunnel.number)
     ours = MAIN_FIRST + 1 + tunnel.number % (RULE_PRIORITY_LAST - MAIN_FIRST)
     for family in _default_families(tunnel):
         yield Rule(MAIN_FIRST, family, MAIN_TABLE, suppress_prefixlength=0)
-        yield Rule(ours, family, mark, fwmark=mark, invert=True)
+        yield Rule(ours, family, mark_of(tunnel.number), fwmark=_fwmark(tunnel), invert=True)
 
 
 def _refuse_two_defaults(tunnels: Iterable[TunnelSpec]) -> None:
@@ -234,7 +242,7 @@ def _default_route_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
     families = _default_families(tunnel)
     if not families:
         return
-    mark = f"0x{mark_of(tunnel.number):08x}"
+    mark = f"0x{_fwmark(tunnel):08x}"
     yield NftRule(MARK_IN, f"meta l4proto udp ct mark {mark} meta mark set ct mark")
     yield NftRule(MARK_OUT, f"meta l4proto udp meta mark {mark} ct mark set meta mark")
     for address in tunnel.addresses:

@@ -59,6 +59,11 @@ CREATE TABLE peers (
     UNIQUE (tunnel, public_key)
 ) STRICT;
 """,
+    """
+ALTER TABLE tunnels ADD COLUMN search TEXT NOT NULL DEFAULT '';
+ALTER TABLE tunnels ADD COLUMN fwmark INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tunnels ADD COLUMN routing_table INTEGER;
+""",
 )
 
 MANY = 200
@@ -66,7 +71,7 @@ MANY = 200
 
 _TUNNEL = (
     "name, number, interface, public_key, listen_port, addresses, active, mtu, exit, endpoint, dns, "
-    "created_at"
+    "search, fwmark, routing_table, created_at"
 )
 _PEER = (
     "name, public_key, enabled, addresses, allowed_ips, has_preshared_key, has_private_key, endpoint, "
@@ -115,7 +120,8 @@ class SpecCache:
 
 def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) -> TunnelSpec:
     columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
-    name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, created = columns
+    name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, *more = columns
+    search, fwmark, table, created = more
     return TunnelSpec(
         name=name,
         number=number,
@@ -129,6 +135,9 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
         exit=bool(exit_),
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         dns=tuple(dns.split()),
+        search=tuple(search.split()),
+        fwmark=fwmark,
+        table=table,
         peers=peers,
         created_at=created,
     )
@@ -194,7 +203,8 @@ def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
     columns = (
         *(spec.name, spec.number, spec.interface, bytes(spec.public_key), spec.listen_port),
         *(" ".join(spec.addresses), spec.active, spec.mtu, spec.exit),
-        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), spec.created_at),
+        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), " ".join(spec.search)),
+        *(spec.fwmark, spec.table, spec.created_at),
     )
     resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)
     resources.secrets.put(f"tunnel/{_row_of(resources.store, spec.name)}/private", spec.private_key)
