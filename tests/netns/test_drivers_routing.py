@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.netns import drivers
-from tests.netns.harness import in_namespace
+from tests.netns.harness import Namespace, in_namespace, new_name, run
 
 from resource_wireguard.host.diff import Action
 from resource_wireguard.host.facts import Path as NetworkPath
@@ -89,6 +89,15 @@ def test_foreign_routes_are_not_seen_not_replaced_and_not_removed(box: drivers.B
     assert len(box.namespace.ip_json("route show 10.40.0.0/16")) == 1
     box.apply(*(Action("delete", before=Route(prefix, None)) for prefix in ("10.40.0.0/16", "fd40::/64")))
     assert len(box.namespace.ip_json("route show 10.40.0.0/16")) == 1
+
+
+def test_a_route_in_the_way_stops_only_itself(box: drivers.Box) -> None:
+    box.namespace.ip("route add unreachable 10.40.0.0/16")
+    taken, free = Route("10.40.0.0/16", box.interface), Route("10.41.0.0/16", box.interface)
+    (problem,) = box.refused(box.link(), taken, free)
+    assert problem.interface == box.interface
+    assert "10.40.0.0/16" in problem.message
+    assert box.plan(box.link(), free) == ()
 
 
 def test_rules_come_and_go(box: drivers.Box) -> None:
@@ -235,3 +244,17 @@ def test_the_errno_of_an_existing_object_is_not_shown_raw(box: drivers.Box) -> N
     (problem,) = box.refused(Route("10.40.0.0/16", None))
     assert str(errno.EEXIST) not in problem.message
     assert "File exists" not in problem.message
+
+
+def test_a_namespace_without_any_route_is_observed_whole(engine: str) -> None:
+    """Such a namespace has no main table yet, and the kernel answers ENOENT to who asks for its routes."""
+    namespace = Namespace(f"rwd-{new_name()}")
+    run("ip", "netns", "add", namespace.name)
+    try:
+        host = drivers.new_host(namespace, drivers.setting(engine))
+        seen = host.observe()
+        host.close()
+    finally:
+        run("ip", "netns", "delete", namespace.name)
+    assert seen.complete
+    assert seen.problems == ()

@@ -136,7 +136,7 @@ def default_route(kernel: NetlinkSocket) -> SeenPath | None:
     """The default route of the main table with the lowest metric, IPv4's before IPv6's."""
     for family in FAMILY_OF_VERSION.values():
         found: list[tuple[int, SeenPath]] = []
-        for body in kernel.dump(_GETROUTE, _rtmsg.pack(family, 0, 0, 0, _TABLE_MAIN, 0, 0, _UNICAST, 0)):
+        for body in _main_table(kernel, family):
             its_family, length, _, _, table, _, _, kind, _ = _rtmsg.unpack_from(body)
             if (its_family, length, table, kind) == (family, 0, _TABLE_MAIN, _UNICAST):
                 metric = number(attributes(body, _rtmsg.size).get(_PRIORITY, b""))
@@ -144,6 +144,16 @@ def default_route(kernel: NetlinkSocket) -> SeenPath | None:
         if found:
             return min(found, key=lambda entry: entry[0])[1]
     return None
+
+
+def _main_table(kernel: NetlinkSocket, family: int) -> list[bytes]:
+    """The unicast routes of the main table; a namespace without any route has no such table yet."""
+    try:
+        return list(kernel.dump(_GETROUTE, _rtmsg.pack(family, 0, 0, 0, _TABLE_MAIN, 0, 0, _UNICAST, 0)))
+    except KernelRefused as refusal:
+        if refusal.number != errno.ENOENT:
+            raise
+        return []
 
 
 def _path(body: bytes) -> SeenPath:
