@@ -9,7 +9,6 @@ from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.names import not_found
 from resource_wireguard.model.net import Endpoint
 
-
 NO_TABLE = 0
 """RT_TABLE_UNSPEC: a tunnel with this table gets no routes."""
 
