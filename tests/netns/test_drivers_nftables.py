@@ -12,7 +12,7 @@ from resource_wireguard.system import process
 NAT = Chain("postrouting", "type nat hook postrouting priority 100; policy accept;")
 FORWARD = Chain("forward", "type filter hook forward priority -10; policy accept;")
 MANGLE = Chain("mangle", "type filter hook forward priority -150; policy accept;")
-OUTPUT = Chain("output", "type route hook output priority -150; policy accept;")
+RAW = Chain("mark-in", "type filter hook prerouting priority -150; policy accept;")
 
 CANONICAL = {
     NAT: (
@@ -38,7 +38,13 @@ CANONICAL = {
         'oifname "wg-home" tcp flags syn tcp option maxseg size set rt mtu',
         'iifname "wg-home" tcp flags syn tcp option maxseg size set rt mtu',
     ),
-    OUTPUT: ("meta mark 0x00000010 accept", "meta mark set 0x00efb0b1", "ct mark set meta mark"),
+    RAW: (
+        "meta mark 0x00000010 accept",
+        "meta mark set 0x00efb0b1",
+        "ct mark set meta mark",
+        "meta l4proto udp ct mark 0x00ef91a1 meta mark set ct mark",
+        'iifname != "wg-home" ip daddr 10.13.13.1 fib saddr type != local drop',
+    ),
 }
 
 

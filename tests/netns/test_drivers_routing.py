@@ -91,6 +91,15 @@ def test_foreign_routes_are_not_seen_not_replaced_and_not_removed(box: drivers.B
     assert len(box.namespace.ip_json("route show 10.40.0.0/16")) == 1
 
 
+def test_a_route_in_the_way_stops_only_itself(box: drivers.Box) -> None:
+    box.namespace.ip("route add unreachable 10.40.0.0/16")
+    taken, free = Route("10.40.0.0/16", box.interface), Route("10.41.0.0/16", box.interface)
+    (problem,) = box.refused(box.link(), taken, free)
+    assert problem.interface == box.interface
+    assert "10.40.0.0/16" in problem.message
+    assert box.plan(box.link(), free) == ()
+
+
 def test_rules_come_and_go(box: drivers.Box) -> None:
     rules = [
         Rule(15_700, 4, TABLE, fwmark=TABLE, invert=True),

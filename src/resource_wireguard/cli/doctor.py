@@ -154,7 +154,7 @@ def _forwarding() -> Check:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         hint = "start the container with --sysctl net.ipv4.ip_forward=1"
         return Check("forwarding", WARNING, "forwarding is off and cannot be turned on: no exit tunnel", hint)
-    return Check("forwarding", OK, "forwarding is off; it is turned on for a tunnel that needs it")
+    return Check("forwarding", OK, "forwarding is off; it is turned on for an exit tunnel")
 
 
 def _rp_filter() -> Check:

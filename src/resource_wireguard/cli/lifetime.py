@@ -32,6 +32,19 @@ def run_dir() -> str:
     return f"{config_dir()}/run"
 
 
+def make_directories() -> None:
+    """CONFIG_DIR and what is in it, 0700; the directories above as they usually are."""
+    directory = config_dir()
+    try:
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        for private in (directory, run_dir()):
+            if not os.path.isdir(private):
+                os.mkdir(private, 0o700)
+    except OSError as error:
+        hint = "run it with sudo, or set CONFIG_DIR to a place you can write"
+        raise HostError(f"cannot make {run_dir()}: {error.strerror}", hint) from None
+
+
 def running_pid() -> int | None:
     """The pid of the agent of this CONFIG_DIR: of whoever holds its lock, so never of a stranger."""
     try:
@@ -53,10 +66,8 @@ def running_pid() -> int | None:
 
 def start(within: float) -> dict[str, Any] | None:
     """Start an agent in the background and return its agent.info, or None while it is still starting."""
-    pid = running_pid()
-    if pid is not None:
-        raise AlreadyRunning(f"the service is running already (pid {pid})", "see 'resource-wireguard status'")
-    os.makedirs(run_dir(), mode=0o700, exist_ok=True)
+    _refuse_if_running()
+    make_directories()
     log = os.open(log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         begin = os.lseek(log, 0, os.SEEK_END)
@@ -64,6 +75,12 @@ def start(within: float) -> dict[str, Any] | None:
     finally:
         os.close(log)
     return _answering(child, begin, time.monotonic() + within)
+
+
+def _refuse_if_running() -> None:
+    pid = running_pid()
+    if pid is not None:
+        raise AlreadyRunning(f"the service is running already (pid {pid})", "see 'resource-wireguard status'")
 
 
 def _spawn(log: int) -> int:
@@ -83,6 +100,7 @@ def _answering(child: int, begin: int, deadline: float) -> dict[str, Any] | None
 
     while (left := deadline - time.monotonic()) > 0:
         if reap(child):
+            _refuse_if_running()  # another start was quicker
             raise _last_words(begin)
         try:
             found: dict[str, Any] = call("agent.info", within=left)
@@ -90,7 +108,7 @@ def _answering(child: int, begin: int, deadline: float) -> dict[str, Any] | None
             time.sleep(LOOK_EVERY)
             continue
         if found["pid"] != child:
-            raise AlreadyRunning(f"the service is running already (pid {found['pid']})", "")
+            _refuse_if_running()
         return found
     return None
 

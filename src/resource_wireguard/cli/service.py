@@ -67,7 +67,7 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
         for check in requirements():
             if check.result == "failed":
                 raise HostError(f"{check.code}: {check.message}", check.hint)
-    os.makedirs(lifetime.run_dir(), mode=0o700, exist_ok=True)
+    lifetime.make_directories()
     output.note(f"installed in {config_dir()}; start it with 'resource-wireguard manage start --wait'")
 
 

@@ -39,7 +39,7 @@ def tunnel_lines(tunnel: dict[str, Any]) -> Iterator[str]:
             ("mtu", str(tunnel["mtu"] or "auto")),
             ("dns", ", ".join(tunnel["dns"])),
             ("exit", "yes" if tunnel["exit"] else ""),
-            ("peers", _online(tunnel)),
+            ("peers", f"{_online(tunnel)} online"),
         ]
     )
     for problem in tunnel["problems"]:

@@ -31,8 +31,16 @@ from resource_wireguard.system.transaction import transaction_of
 from resource_wireguard.system.wireguard import WireGuard
 
 
+class _Unusable(HostError):
+    """An interface is gone or not ours: whatever else there is to do on it would fail alike."""
+
+
 class Application:
-    """One plan being carried out. An interface that could not be made is left alone for the rest of it."""
+    """One plan being carried out.
+
+    An interface whose link or WireGuard part failed is left alone for the rest of it: one Problem, not ten.
+    A single address or route that is refused stands in nobody else's way.
+    """
 
     def __init__(
         self, kernel: NetlinkSocket, wireguard: WireGuard, engines: Engines, nftables: Nftables
@@ -54,26 +62,21 @@ class Application:
                     self._tell_engines(batch)
             else:
                 for action in steps:
-                    noun, interface = noun_of(action.record), action.record.interface
-                    self._try(partial(self._step, action), noun, interface, carries_others=driver is Link)
+                    record, step = action.record, partial(self._step, action)
+                    self._try(step, noun_of(record), record.interface, vital=driver is Link)
         return tuple(self._problems)
 
-    def _try(
-        self, step: Callable[[], None], noun: str, interface: str | None, *, carries_others: bool = True
-    ) -> None:
+    def _try(self, step: Callable[[], None], noun: str, interface: str | None, vital: bool = False) -> None:
+        """Carry out a step; if it is vital to its interface and fails, nothing more is tried there."""
         if interface in self._failed:
             return
         try:
             step()
-        except HostError as error:
-            told, hint = error.message, error.hint
-        except OSError as error:
-            told, hint = str(error), ""
-        else:
-            return
-        self._problems.append(Problem(f"{noun}: {told}", hint, interface or ""))
-        if interface is not None and carries_others:
-            self._failed.add(interface)
+        except (HostError, OSError) as error:
+            message, hint = (error.message, error.hint) if isinstance(error, HostError) else (str(error), "")
+            self._problems.append(Problem(f"{noun}: {message}", hint, interface or ""))
+            if interface is not None and (vital or isinstance(error, _Unusable)):
+                self._failed.add(interface)
 
     def _step(self, action: Action) -> None:
         """One action that stands for itself."""
@@ -121,7 +124,7 @@ class Application:
 
     def _require_ours(self, seen: SeenLink) -> None:
         if seen.tunnel is None and not self._engines.is_ours(seen.name):
-            raise HostError(
+            raise _Unusable(
                 f"interface {seen.name} exists and is not ours",
                 f"choose another interface name, or remove it: ip link delete {seen.name}",
             )
@@ -129,7 +132,7 @@ class Application:
     def _our_link(self, name: str) -> SeenLink:
         seen = netlink.link(self._kernel, name)
         if seen is None:
-            raise HostError(f"interface {name} is gone")
+            raise _Unusable(f"interface {name} is gone")
         self._require_ours(seen)
         return seen
 
@@ -142,7 +145,8 @@ class Application:
             assert action.record.interface is not None
             by_interface.setdefault(action.record.interface, []).append(action)
         for interface, actions in by_interface.items():
-            self._try(partial(self._tell_engine, interface, actions), f"WireGuard of {interface}", interface)
+            step = partial(self._tell_engine, interface, actions)
+            self._try(step, f"WireGuard of {interface}", interface, vital=True)
 
     def _tell_engine(self, interface: str, actions: list[Action]) -> None:
         engine = "kernel" if self._our_link(interface).kind == "wireguard" else "userspace"
@@ -174,7 +178,7 @@ class Application:
         if route.interface and link is None:
             if verb == "delete":
                 return  # it went with its link
-            raise HostError(f"interface {route.interface} is gone")
+            raise _Unusable(f"interface {route.interface} is gone")
         index = link.index if link else None
         if verb == "delete":
             routing.delete_route(self._kernel, route, index)

@@ -8,6 +8,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from resource_wireguard.host.facts import PeerFacts
 from resource_wireguard.host.state import Device, Peer, PeerEndpoint
@@ -26,14 +27,8 @@ from resource_wireguard.system.messages import (
     u32,
     walk,
 )
-from resource_wireguard.system.transaction import (
-    NO_KEY,
-    DeviceChange,
-    PeerChange,
-    PeerKey,
-    Reading,
-    Transaction,
-)
+from resource_wireguard.system.reading import Memory, Reading, Row, reading_of
+from resource_wireguard.system.transaction import NO_KEY, DeviceChange, PeerChange, Transaction
 
 NETLINK_GENERIC = 16
 
@@ -69,11 +64,11 @@ def family(kernel: NetlinkSocket) -> int | None:
     return number(attributes(answer, _genlmsghdr.size)[_FAMILY_ID])
 
 
-def read(kernel: NetlinkSocket, family: int, interface: str) -> Reading:
+def read(kernel: NetlinkSocket, family: int, interface: str, memory: Memory[bytes] | None = None) -> Reading:
     """Dump one device."""
     request = _genlmsghdr.pack(_GET_DEVICE, _VERSION) + text(_IFNAME, interface)
     bodies = kernel.dump(family, request)
-    return decode([body[_genlmsghdr.size :] for body in bodies], interface)
+    return decode([body[_genlmsghdr.size :] for body in bodies], interface, memory)
 
 
 def write(kernel: NetlinkSocket, family: int, interface: str, transaction: Transaction) -> None:
@@ -96,29 +91,16 @@ def encode(interface: str, transaction: Transaction) -> Iterator[bytes]:
     yield head + (nested(_PEERS, chunk) if chunk else b"")
 
 
-def decode(messages: Iterable[bytes], interface: str) -> Reading:
-    """The attributes of the messages of a dump."""
+def decode(messages: Iterable[bytes], interface: str, memory: Memory[bytes] | None = None) -> Reading:
+    """The attributes of the messages of a dump; a peer that did not fit is continued in the next one."""
     head: dict[int, bytes] = {}
-    rows: dict[bytes, tuple[dict[int, bytes], list[str]]] = {}
+    said: list[bytes] = []
     for message in messages:
         found = attributes(message)
+        said.extend(raw for _, raw in walk(found.pop(_PEERS, b"")))
         head = {**found, **head}
-        for _, raw in walk(found.get(_PEERS, b"")):
-            peer = attributes(raw)
-            # A peer that did not fit is continued: its key again, and more allowed IPs.
-            _, allowed_ips = rows.setdefault(peer[_PUBLIC_KEY], (peer, []))
-            allowed_ips.extend(_allowed_ip(ip) for _, ip in walk(peer.get(_ALLOWED_IPS, b"")))
-    peers: dict[PeerKey, Peer] = {}
-    endpoints: dict[PeerKey, PeerEndpoint] = {}
-    facts: dict[PeerKey, PeerFacts] = {}
-    for raw_key, (peer, allowed_ips) in rows.items():
-        public_key = PublicKey(raw_key)
-        key = (interface, public_key)
-        peers[key] = _peer(interface, public_key, peer, allowed_ips)
-        facts[key] = fact = _facts(peer)
-        if fact.endpoint:
-            endpoints[key] = PeerEndpoint(interface, public_key, fact.endpoint)
-    return Reading(_device(head, interface), peers, endpoints, facts)
+    rows = (memory or Memory[bytes]()).rows(said, partial(_row, interface))
+    return reading_of(_device(head, interface), rows)
 
 
 def _device(head: dict[int, bytes], interface: str) -> Device | None:
@@ -128,14 +110,22 @@ def _device(head: dict[int, bytes], interface: str) -> Device | None:
     return Device(interface, PrivateKey(private_key), number(head[_LISTEN_PORT]), number(head[_FWMARK]))
 
 
-def _peer(interface: str, key: PublicKey, peer: dict[int, bytes], allowed_ips: Sequence[str]) -> Peer:
+def _row(interface: str, raw: bytes) -> Row:
+    peer = attributes(raw)
+    public_key = PublicKey(peer[_PUBLIC_KEY])
     secret = peer.get(_PRESHARED_KEY, NO_KEY)
-    return Peer(
-        interface,
-        key,
-        None if secret == NO_KEY else PresharedKey(secret),
-        number(peer.get(_KEEPALIVE, b"")),
-        frozenset(allowed_ips),
+    facts = _facts(peer)
+    return Row(
+        (interface, public_key),
+        Peer(
+            interface,
+            public_key,
+            None if secret == NO_KEY else PresharedKey(secret),
+            number(peer.get(_KEEPALIVE, b"")),
+            frozenset(_allowed_ip(ip) for _, ip in walk(peer.get(_ALLOWED_IPS, b""))),
+        ),
+        PeerEndpoint(interface, public_key, facts.endpoint) if facts.endpoint else None,
+        facts,
     )
 
 

@@ -9,23 +9,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from resource_wireguard.host.diff import Action
-from resource_wireguard.host.facts import PeerFacts
 from resource_wireguard.host.state import Device, Peer, PeerEndpoint
 from resource_wireguard.model.keys import PrivateKey, PublicKey
 
 NO_KEY = bytes(32)
 """Both protocols' way to say that there is no preshared key."""
-
-PeerKey = tuple[str, PublicKey]
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What one engine said of its interface; device is None while it has no private key."""
-
-    device: Device | None
-    peers: dict[PeerKey, Peer]
-    endpoints: dict[PeerKey, PeerEndpoint]
-    facts: dict[PeerKey, PeerFacts]
 
 
 class DeviceChange(msgspec.Struct, frozen=True):

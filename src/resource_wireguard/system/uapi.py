@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from resource_wireguard.errors import HostError
@@ -16,13 +17,8 @@ from resource_wireguard.host.facts import PeerFacts
 from resource_wireguard.host.state import Device, Peer, PeerEndpoint
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.system.messages import KernelRefused
-from resource_wireguard.system.transaction import (
-    DeviceChange,
-    PeerChange,
-    PeerKey,
-    Reading,
-    Transaction,
-)
+from resource_wireguard.system.reading import Memory, Reading, Row, reading_of
+from resource_wireguard.system.transaction import DeviceChange, PeerChange, Transaction
 
 SOCKET_FOLDER = Path("/var/run/wireguard")
 """Where engines put IF.sock: one folder for all network namespaces."""
@@ -83,14 +79,14 @@ class Question:
             raise EngineSilent(f"engine of {interface} is not running")
         _send(self._client, interface, b"get=1\n\n")
 
-    def answer(self) -> Reading:
+    def answer(self, memory: Memory[str] | None = None) -> Reading:
         """What the engine says; EngineSilent if that takes longer than DEADLINE between two pieces."""
         assert self._client is not None
         with self._client:
             answer = _receive(self._client, self._interface, DEADLINE)
         _check(answer, self._interface)
         try:
-            return parse(answer, self._interface)
+            return parse(answer, self._interface, memory)
         except ValueError:
             raise EngineSilent(f"engine of {self._interface} answers what is not UAPI") from None
 
@@ -130,39 +126,41 @@ def render(transaction: Transaction) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def parse(answer: str, interface: str) -> Reading:
+def parse(answer: str, interface: str, memory: Memory[str] | None = None) -> Reading:
     """The text of an answer to 'get'."""
     head, *blocks = f"\n{answer}".split("\npublic_key=")
-    peers: dict[PeerKey, Peer] = {}
-    endpoints: dict[PeerKey, PeerEndpoint] = {}
-    facts: dict[PeerKey, PeerFacts] = {}
-    for block in blocks:
-        fields: dict[str, str] = {}
-        allowed_ips: list[str] = []
-        lines = block.split("\n")
-        for line in lines:
-            name, _, value = line.partition("=")
-            if name == "allowed_ip":
-                allowed_ips.append(value)
-            else:
-                fields[name] = value
-        public_key = PublicKey(bytes.fromhex(lines[0]))
-        key = (interface, public_key)
-        secret = fields.get("preshared_key", _NO_KEY_HEX)
-        peers[key] = Peer(
+    rows = (memory or Memory[str]()).rows(blocks, partial(_row, interface))
+    return reading_of(_device(head, interface), rows)
+
+
+def _row(interface: str, block: str) -> Row:
+    """One peer's lines, the first of which is its key alone."""
+    fields: dict[str, str] = {}
+    allowed_ips: list[str] = []
+    lines = block.split("\n")
+    for line in lines:
+        name, _, value = line.partition("=")
+        if name == "allowed_ip":
+            allowed_ips.append(value)
+        else:
+            fields[name] = value
+    public_key = PublicKey(bytes.fromhex(lines[0]))
+    secret = fields.get("preshared_key", _NO_KEY_HEX)
+    endpoint = fields.get("endpoint")
+    return Row(
+        (interface, public_key),
+        Peer(
             interface,
             public_key,
             None if secret == _NO_KEY_HEX else PresharedKey(bytes.fromhex(secret)),
             int(fields.get("persistent_keepalive_interval", 0)),
             frozenset(allowed_ips),
-        )
-        endpoint = fields.get("endpoint")
-        if endpoint:
-            endpoints[key] = PeerEndpoint(interface, public_key, endpoint)
-        facts[key] = PeerFacts(
+        ),
+        PeerEndpoint(interface, public_key, endpoint) if endpoint else None,
+        PeerFacts(
             endpoint, _handshake(fields), int(fields.get("rx_bytes", 0)), int(fields.get("tx_bytes", 0))
-        )
-    return Reading(_device(head, interface), peers, endpoints, facts)
+        ),
+    )
 
 
 def _device(head: str, interface: str) -> Device | None:

@@ -1,12 +1,14 @@
 """WireGuard devices and peers, over whichever transport an interface has: netlink or a control socket."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.facts import Problem
 from resource_wireguard.system import genetlink, uapi
 from resource_wireguard.system.messages import KernelRefused, NetlinkSocket
-from resource_wireguard.system.transaction import DeviceChange, Reading, Transaction
+from resource_wireguard.system.reading import Memory, Reading
+from resource_wireguard.system.transaction import DeviceChange, Transaction
 
 
 class WireGuard:
@@ -15,6 +17,8 @@ class WireGuard:
     def __init__(self) -> None:
         self._kernel: NetlinkSocket | None = None
         self._family: int | None = None
+        self._lines: dict[str, Memory[str]] = {}
+        self._attributes: dict[str, Memory[bytes]] = {}
 
     def close(self) -> None:
         """End the conversation with the kernel."""
@@ -34,6 +38,7 @@ class WireGuard:
         All userspace engines are asked before the first answer is awaited, so they work at the same time,
         and hung ones do not add up.
         """
+        self._forget_all_but(engines)
         problems: list[Problem] = []
         answers: list[tuple[str, Callable[[], Reading]]] = []
         for interface, engine in engines.items():
@@ -66,11 +71,17 @@ class WireGuard:
 
     def _question(self, interface: str, engine: str) -> Callable[[], Reading]:
         if engine == "userspace":
-            return uapi.Question(interface).answer
+            return partial(uapi.Question(interface).answer, self._lines.setdefault(interface, Memory()))
         family = self._kernel_family(interface)
         kernel = self._kernel
         assert kernel is not None
-        return lambda: genetlink.read(kernel, family, interface)
+        memory = self._attributes.setdefault(interface, Memory())
+        return partial(genetlink.read, kernel, family, interface, memory)
+
+    def _forget_all_but(self, interfaces: Mapping[str, str]) -> None:
+        for memories in (self._lines, self._attributes):
+            for interface in memories.keys() - interfaces.keys():
+                memories.pop(interface)
 
     def _kernel_family(self, interface: str) -> int:
         if not self.has_kernel() or self._family is None:

@@ -40,6 +40,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("peer add home phone --output /nowhere/phone.conf", "cannot write /nowhere/phone.conf: No such file", "name a place"),
     ("peer add home phone --output /dev/null", "--output /dev/null is not a regular file", "name a file"),
     ("peer config home phone --output /", "--output / is not a regular file", "name a file"),
+    (f"peer add home phone --public-key {KEY} --output x", "peer add: --output has nothing to write", "leave one"),
     ("manage start --timeout 0", "manage start: invalid value for '--timeout': '0' is not a number", "see"),
     ("help nothing", "there is no command 'nothing'", "there are:"),
     ("help peer add more", "peer add: 'add' has no command 'more'", "see"),

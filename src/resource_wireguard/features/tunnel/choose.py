@@ -1,6 +1,6 @@
 """What a new tunnel or peer may have: the next free one, or the wanted one unless it is somebody's."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -162,20 +162,29 @@ def _prefixes(tunnels: Iterable[TunnelSpec]) -> Iterator[str]:
 
 def peer_addresses(tunnel: TunnelSpec) -> tuple[str, ...]:
     """The lowest free address in each of the tunnel's networks, as host prefixes."""
-    held = [prefix for peer in tunnel.peers for prefix in peer.allowed_ips if not prefix.endswith("/0")]
-    wide = list(filter(_is_wide, held))
-    taken = {*tunnel.addresses, *held}
+    routes = _all_routes(tunnel.peers)
+    taken = {*tunnel.addresses, *(address for peer in tunnel.peers for address in peer.addresses), *routes}
     networks = dict.fromkeys(map(network_of, tunnel.addresses))
-    return tuple(_free_address(network, taken, wide) for network in networks if _is_wide(network))
+    return tuple(_free_address(network, taken, routes) for network in networks if _is_wide(network))
 
 
-def _free_address(network: str, taken: set[str], wide: Sequence[str]) -> str:
-    """Skips what lies in a wider prefix of another peer, such as the half of a network behind a site."""
+def _free_address(network: str, taken: set[str], routes: Mapping[str, str]) -> str:
+    """Skips what lies in a network behind another peer, such as the half of a network behind a site."""
     while True:
         address = host_prefix(allocate_address(network, taken))
-        if not overlaps(address, wide):
+        if not overlaps(address, routes):
             return address
         taken.add(address)
+
+
+def _all_routes(peers: Iterable[PeerSpec]) -> dict[str, str]:
+    """The networks behind all peers, with the peer's name; most have none, which costs no set."""
+    return {
+        prefix: peer.name
+        for peer in peers
+        if len(peer.allowed_ips) > len(peer.addresses)
+        for prefix in peer.allowed_ips.difference(peer.addresses)
+    }
 
 
 def _is_wide(prefix: str) -> bool:
@@ -200,14 +209,17 @@ def refuse_taken_key(tunnel: TunnelSpec, name: str, key: PublicKey) -> None:
 def refuse_taken_prefixes(tunnel: TunnelSpec, name: str, prefixes: Iterable[str]) -> None:
     """ConflictError where a prefix is the tunnel's own address, or overlaps another peer's."""
     own = set(map(host_prefix, tunnel.addresses))
-    held = {prefix: peer.name for peer in tunnel.peers if peer.name != name for prefix in peer.allowed_ips}
+    others = [peer for peer in tunnel.peers if peer.name != name]
+    held = {prefix: peer.name for peer in others for prefix in peer.allowed_ips}
+    routes = _all_routes(others)
     for prefix in sorted(prefixes):
         if prefix in own:
             raise ConflictError(
                 f"{prefix} is the address of tunnel '{tunnel.name}' itself; peer '{name}' cannot have it",
                 "leave the address out to get the next free one",
             )
-        found = overlaps(prefix, held)
+        # One address lies in another's only if it is that one, or in a network: no need to compare with all.
+        found = prefix if prefix in held else overlaps(prefix, held if _is_wide(prefix) else routes)
         if found:
             raise ConflictError(
                 f"{prefix} of peer '{name}' overlaps {found} of peer '{held[found]}'",
@@ -227,8 +239,3 @@ def refuse_too_many(tunnel: TunnelSpec, most: int | None) -> None:
 def allowed_ips(peer_addresses: Iterable[str], routes: Iterable[str]) -> frozenset[str]:
     """What this host sends to a peer: its addresses and the networks behind it."""
     return frozenset((*map(host_prefix, peer_addresses), *routes))
-
-
-def routes_of(peer: PeerSpec) -> frozenset[str]:
-    """The networks behind a peer: its allowed IPs without its addresses."""
-    return peer.allowed_ips - set(peer.addresses)

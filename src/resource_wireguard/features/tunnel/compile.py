@@ -1,8 +1,10 @@
 """Active tunnels as records of the host state. Pure: what the time is and what answered are facts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
+
+import msgspec
 
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts, Path, Questions
@@ -24,9 +26,11 @@ from resource_wireguard.host.state import (
 from resource_wireguard.model.net import (
     MTU_MAX,
     MTU_MIN,
+    MTU_MIN_IPV6,
     WIREGUARD_OVERHEAD,
     Endpoint,
     covers,
+    is_address,
     is_v6,
     network_of,
 )
@@ -37,8 +41,8 @@ DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 PATHS_MOST = 16
 """Paths whose MTU is asked for each tunnel: a hub of thousands dials few peers, and most share one path."""
 
-MTU_WITH_V6 = 1280
-"""Bytes: a link with less is given no IPv6 address by the kernel (RFC 8200, section 5)."""
+SPECS_REMEMBERED = 16
+"""Tunnels whose unchanging records are kept: passes follow each other with the same specs."""
 
 MAIN_TABLE = 254
 
@@ -54,67 +58,98 @@ MARK_IN = Chain("mark-in", "type filter hook prerouting priority -150; policy ac
 MARK_OUT = Chain("mark-out", "type filter hook postrouting priority -150; policy accept;")
 
 
+class _Lasting(msgspec.Struct, frozen=True):
+    """What a spec says whatever the facts are; families are the IP versions whose default route it has."""
+
+    families: tuple[int, ...]
+    fwmark: int
+    dialled: tuple[PeerSpec, ...]
+    sysctls: tuple[Sysctl, ...]
+    records: tuple[Record, ...]
+    rules: tuple[NftRule, ...]
+
+
+class _Same:
+    """A spec that is equal only to itself: comparing ten thousand peers would cost what the memory spares."""
+
+    __slots__ = ("tunnel",)
+
+    def __init__(self, tunnel: TunnelSpec) -> None:
+        self.tunnel = tunnel
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.tunnel is self.tunnel
+
+    def __hash__(self) -> int:
+        return id(self.tunnel)
+
+
 def compile_tunnels(specs: Specs, facts: Facts) -> Sequence[Piece]:
     """One piece for each active tunnel; ConflictError where two want to be the way to everywhere."""
-    active = [tunnel for tunnel in specs.tunnels if tunnel.active]
+    active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
     _refuse_two_defaults(active)
-    return [_piece(tunnel, facts) for tunnel in active]
+    return [_piece(tunnel, lasting, facts) for tunnel, lasting in active]
 
 
-def questions(specs: Specs) -> Questions:
+def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
     """The MTU of the paths to the peers we dial, and the sysctls we may have to set."""
-    active = [tunnel for tunnel in specs.tunnels if tunnel.active]
+    active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
+    unsized = [lasting for tunnel, lasting in active if tunnel.mtu is None]
     return Questions(
-        paths=frozenset(path for tunnel in active if tunnel.mtu is None for path in _paths(tunnel)),
-        sysctls=frozenset(sysctl.name for tunnel in active for sysctl in _sysctls(tunnel)),
+        paths=frozenset(path for lasting in unsized for path in _paths(lasting, resolved)),
+        sysctls=frozenset(sysctl.name for _, lasting in active for sysctl in lasting.sysctls),
     )
 
 
-def _piece(tunnel: TunnelSpec, facts: Facts) -> Piece:
-    enabled = [peer for peer in tunnel.peers if peer.enabled]
-    records: list[Record] = [_link(tunnel, facts)]
-    records.append(Device(tunnel.interface, tunnel.private_key, tunnel.listen_port, fwmark=_fwmark(tunnel)))
-    records.extend(_peer(tunnel, peer) for peer in enabled)
-    records.extend(_endpoints(tunnel, enabled, facts))
-    records.extend(Address(tunnel.interface, address) for address in tunnel.addresses)
-    records.extend(_routes(tunnel, enabled))
-    records.extend(_rules(tunnel))
-    records.extend(_sysctls(tunnel))
-    return Piece(tunnel.name, records, (*_exit_rules(tunnel), *_default_route_rules(tunnel)))
+def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
+    endpoints = (*_endpoints(tunnel, lasting.dialled, facts), *_lost_endpoints(tunnel, facts))
+    changing = (_link(tunnel, _paths(lasting, facts.resolved), facts), *endpoints)
+    return Piece(tunnel.name, (*changing, *lasting.records), lasting.rules)
+
+
+@lru_cache(maxsize=SPECS_REMEMBERED)
+def _lasting(same: _Same) -> _Lasting:
+    tunnel = same.tunnel
+    enabled = tuple(peer for peer in tunnel.peers if peer.enabled)
+    families = _default_families(enabled)
+    fwmark = mark_of(tunnel.number) if families else 0  # keeps the engine's packets out of its own tunnel
+    dialled = tuple(peer for peer in enabled if peer.endpoint)
+    sysctls = tuple(_sysctls(tunnel, families))
+    records = (
+        Device(tunnel.interface, tunnel.private_key, tunnel.listen_port, fwmark),
+        *(_peer(tunnel, peer) for peer in enabled),
+        *(Address(tunnel.interface, address) for address in tunnel.addresses),
+        *_routes(tunnel, enabled),
+        *_rules(tunnel, families),
+        *sysctls,
+    )
+    rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families))
+    return _Lasting(families, fwmark, dialled, sysctls, records, rules)
 
 
 # Link and device ----------------------------------------------------------------------------------
 
 
-def _link(tunnel: TunnelSpec, facts: Facts) -> Link:
+def _link(tunnel: TunnelSpec, paths: Iterable[Path], facts: Facts) -> Link:
     """An interface that exists keeps its engine: a change of engine waits for the next activation."""
     seen = facts.observation.state.of(Link).get(tunnel.interface)
     kept = seen.engine if seen and seen.engine in ("kernel", "userspace") else None
     engine = kept or facts.observation.engine or "none"
-    return Link(tunnel.interface, tunnel.name, engine, tunnel.mtu or _mtu(tunnel, facts))
+    return Link(tunnel.interface, tunnel.name, engine, tunnel.mtu or _mtu(tunnel, paths, facts))
 
 
-def _mtu(tunnel: TunnelSpec, facts: Facts) -> int:
+def _mtu(tunnel: TunnelSpec, paths: Iterable[Path], facts: Facts) -> int:
     """What the narrowest path to a peer leaves for a packet inside the tunnel, in bytes."""
     seen = facts.observation
-    widths = [seen.path_mtu[path] for path in _paths(tunnel) if path in seen.path_mtu]
-    least = MTU_WITH_V6 if any(map(is_v6, tunnel.addresses)) else MTU_MIN
+    widths = [seen.path_mtu[path] for path in paths if path in seen.path_mtu]
+    least = MTU_MIN_IPV6 if any(map(is_v6, tunnel.addresses)) else MTU_MIN
     return max(least, min(min(widths, default=seen.default_mtu), MTU_MAX) - WIREGUARD_OVERHEAD)
 
 
-def _paths(tunnel: TunnelSpec) -> list[Path]:
-    mark = _fwmark(tunnel)
-    dialled = (
-        Path(peer.endpoint.host, mark)
-        for peer in tunnel.peers
-        if peer.enabled and peer.endpoint and not peer.endpoint.is_name
-    )
-    return list(islice(dialled, PATHS_MOST))
-
-
-def _fwmark(tunnel: TunnelSpec) -> int:
-    """Marks the engine's own packets where they would otherwise be routed into the tunnel itself."""
-    return mark_of(tunnel.number) if _default_families(tunnel) else 0
+def _paths(lasting: _Lasting, resolved: Mapping[str, str]) -> Iterator[Path]:
+    hosts = (peer.endpoint.host for peer in lasting.dialled if peer.endpoint)
+    known = (resolved.get(host, host) for host in hosts if host in resolved or is_address(host))
+    return (Path(address, lasting.fwmark) for address in islice(known, PATHS_MOST))
 
 
 # Peers --------------------------------------------------------------------------------------------
@@ -140,6 +175,19 @@ def _live_endpoint(tunnel: TunnelSpec, peer: PeerSpec, facts: Facts) -> str | No
         return None
     fresh = facts.now - seen.latest_handshake < SESSION_LIFETIME
     return seen.endpoint if fresh and seen.latest_handshake >= peer.endpoint_since else None
+
+
+def _lost_endpoints(tunnel: TunnelSpec, facts: Facts) -> Iterator[PeerEndpoint]:
+    """Where peers last called from, if their engine has died since: a new one can call them back at once."""
+    heard = facts.heard.get(tunnel.interface, {})
+    if tunnel.interface in facts.observation.state.of(Device):
+        return
+    for peer in tunnel.peers:
+        lost = heard.get((tunnel.interface, peer.public_key))
+        if not peer.enabled or peer.endpoint or lost is None or lost.endpoint is None:
+            continue
+        if lost.latest_handshake and facts.now - lost.latest_handshake < SESSION_LIFETIME:
+            yield PeerEndpoint(tunnel.interface, peer.public_key, lost.endpoint)
 
 
 def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
@@ -169,33 +217,32 @@ def _beyond(allowed_ips: frozenset[str], networks: tuple[str, ...]) -> tuple[str
     )
 
 
-def _default_families(tunnel: TunnelSpec) -> tuple[int, ...]:
-    """The IP versions of which everything goes into this tunnel."""
+def _default_families(peers: Sequence[PeerSpec]) -> tuple[int, ...]:
     return tuple(
         family
         for family, default in DEFAULT_ROUTES.items()
-        if any(default in peer.allowed_ips for peer in tunnel.peers if peer.enabled)
+        if any(default in peer.allowed_ips for peer in peers)
     )
 
 
-def _rules(tunnel: TunnelSpec) -> Iterator[Rule]:
+def _rules(tunnel: TunnelSpec, families: Iterable[int]) -> Iterator[Rule]:
     """What wg-quick(8) does for default routes: all but the engine's own packets look into our table."""
     mark = mark_of(tunnel.number)
     ours = MAIN_FIRST + 1 + tunnel.number % (RULE_PRIORITY_LAST - MAIN_FIRST)
-    for family in _default_families(tunnel):
+    for family in families:
         yield Rule(MAIN_FIRST, family, MAIN_TABLE, suppress_prefixlength=0)
         yield Rule(ours, family, mark, fwmark=mark, invert=True)
 
 
-def _refuse_two_defaults(tunnels: Iterable[TunnelSpec]) -> None:
+def _refuse_two_defaults(tunnels: Iterable[tuple[TunnelSpec, _Lasting]]) -> None:
     """Each would carry the other's packets, and those the first one's again."""
-    holders: dict[int, TunnelSpec] = {}
-    for tunnel in tunnels:
-        for family in _default_families(tunnel):
-            held = holders.setdefault(family, tunnel)
-            if held is not tunnel:
+    holders: dict[int, str] = {}
+    for tunnel, lasting in tunnels:
+        for family in lasting.families:
+            held = holders.setdefault(family, tunnel.name)
+            if held != tunnel.name:
                 raise ConflictError(
-                    f"tunnels '{held.name}' and '{tunnel.name}' both have the default route "
+                    f"tunnels '{held}' and '{tunnel.name}' both have the default route "
                     f"{DEFAULT_ROUTES[family]}",
                     "deactivate one of them, or give its peer narrower routes",
                 )
@@ -204,12 +251,12 @@ def _refuse_two_defaults(tunnels: Iterable[TunnelSpec]) -> None:
 # Forwarding and firewall --------------------------------------------------------------------------
 
 
-def _sysctls(tunnel: TunnelSpec) -> Iterator[Sysctl]:
+def _sysctls(tunnel: TunnelSpec, families: Iterable[int]) -> Iterator[Sysctl]:
     if tunnel.exit:
         yield Sysctl("net.ipv4.ip_forward", "1")
         if any(map(is_v6, tunnel.addresses)):
             yield Sysctl("net.ipv6.conf.all.forwarding", "1")
-    if 4 in _default_families(tunnel):
+    if 4 in families:
         yield Sysctl("net.ipv4.conf.all.src_valid_mark", "1")
 
 
@@ -228,10 +275,9 @@ def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
         )
 
 
-def _default_route_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
+def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int]) -> Iterator[NftRule]:
     """The rest of wg-quick's way: replies to the engine keep its mark (so that strict reverse path
     filters let them in), and nobody beside the tunnel may speak to our address in it."""
-    families = _default_families(tunnel)
     if not families:
         return
     mark = f"0x{mark_of(tunnel.number):08x}"

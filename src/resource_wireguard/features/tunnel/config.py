@@ -1,13 +1,13 @@
 """A tunnel or a peer as the text that wg-quick(8) and the phone apps read."""
 
-import ipaddress
 from collections.abc import Iterable
 
 import msgspec
 
 from resource_wireguard.host.facts import Survey
+from resource_wireguard.host.ipam import PRIVATE_BLOCKS
 from resource_wireguard.model.keys import PrivateKey
-from resource_wireguard.model.net import Endpoint, network_of
+from resource_wireguard.model.net import Endpoint, covers, network_of
 from resource_wireguard.model.settings import Settings
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
@@ -104,7 +104,7 @@ def _reachable_at(tunnel: TunnelSpec, survey: Survey) -> tuple[Endpoint | None, 
     if survey.public_address is None:
         return None, f"this host's address is not known, so the config has no endpoint: {change}"
     endpoint = Endpoint(survey.public_address, tunnel.listen_port)
-    if ipaddress.ip_address(survey.public_address).is_private:
+    if any(covers(str(block), survey.public_address) for block in PRIVATE_BLOCKS):
         return endpoint, (
             f"the endpoint {endpoint} is a private address, which peers elsewhere do not reach: {change}"
         )

