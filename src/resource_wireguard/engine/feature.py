@@ -39,6 +39,7 @@ class Feature(msgspec.Struct, frozen=True):
 
     migrations are SQL scripts, applied once each and in order. load reads the feature's own specs.
     compile is pure; questions names what it wants to find in the facts. sources run for ever and learn.
+    observed is told of each look at the host, with the specs that are wanted; ending comes once, last.
     """
 
     name: str
@@ -48,3 +49,5 @@ class Feature(msgspec.Struct, frozen=True):
     questions: Callable[[Specs], Questions] = _nothing_asked
     commands: tuple[Command, ...] = ()
     sources: tuple[Callable[[Any], Awaitable[None]], ...] = ()
+    observed: Callable[[Resources, Specs, Facts], None] | None = None
+    ending: Callable[[Resources], None] | None = None
