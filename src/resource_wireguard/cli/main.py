@@ -51,7 +51,7 @@ ENVIRONMENT = (
     ("WIREGUARD_ALLOWED_IPS", "the tunnel's network", "what peers send into the tunnel"),
     ("WIREGUARD_PEERS_MAX", "no limit", "peers a tunnel may have"),
     ("WIREGUARD_LOG_LEVEL", "info", "debug, info, warning or error"),
-    ("WIREGUARD_ENGINE", "auto", "kernel, or the path of a userspace engine; auto: the kernel first"),
+    ("WIREGUARD_ENGINE", "auto", "kernel, userspace, or a program; auto: the kernel first"),
     ("NO_COLOR", "unset", "set it for output without colours"),
 )
 

@@ -61,7 +61,7 @@ class Engine:
         """Run a pass and say what is left. The journal and the log name the trigger."""
         specs = Specs() if self.stopping else self.specs()
         known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
-        self._asked = questions_of(self.features, specs)
+        self._asked = questions_of(self.features, specs, self.resolved)
         self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls)
         self._refused = self.last.problems
         self._note(trigger, self.last)
@@ -70,7 +70,7 @@ class Engine:
     def report(self) -> Report:
         """A fresh look that changes nothing; while drift is left, with what the last pass was refused."""
         specs = self.specs()
-        self._asked = questions_of(self.features, specs)
+        self._asked = questions_of(self.features, specs, self.resolved)
         seen = look(self._world, specs, self.resolved)
         if seen.drift:
             problems = tuple(dict.fromkeys(seen.problems + self._refused))
@@ -121,7 +121,12 @@ class Engine:
         if self.last is None or self.anything_new() or not self.last.observation.complete:
             return None
         aged = self.resources.clock.now() - self.last.facts.now > KNOWN_FOR
-        if aged or self.last.drift or self.last.problems or questions_of(self.features, specs) != self._asked:
+        if (
+            aged
+            or self.last.drift
+            or self.last.problems
+            or questions_of(self.features, specs, self.resolved) != self._asked
+        ):
             return None
         return self.last.facts
 

@@ -91,11 +91,15 @@ class Survey(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """All that compile may know besides specs; now is Unix time in seconds."""
+    """All that compile may know besides specs; now is Unix time in seconds.
+
+    heard is what each device knew of its peers when it was last seen: a device that has died knows nothing.
+    """
 
     now: float
     observation: Observation = Observation()
     resolved: Mapping[str, str] = {}
+    heard: Mapping[str, Mapping[tuple[str, PublicKey], PeerFacts]] = {}
 
     def handshake_age(self, interface: str, key: PublicKey) -> float | None:
         """Seconds since the latest handshake with a peer, None where there was none."""

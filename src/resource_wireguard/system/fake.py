@@ -203,7 +203,7 @@ class FakeHost:
             self._count(action)
         return tuple(problems)
 
-    def survey(self) -> Survey:
+    def survey(self, *, registry: bool = False) -> Survey:  # noqa: ARG002 (this host has none)
         """Everything in use on the host, whoever uses it."""
         addresses = [a for interface in self._interfaces.values() for a in interface.addresses]
         foreign = [r.prefix for r in self._foreign.values() if isinstance(r, Route)]

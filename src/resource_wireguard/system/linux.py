@@ -27,6 +27,7 @@ from resource_wireguard.system.events import NetlinkEvents
 from resource_wireguard.system.messages import KernelRefused, NetlinkSocket
 from resource_wireguard.system.netlink import SeenLink
 from resource_wireguard.system.nftables import Nftables
+from resource_wireguard.system.port_registry import reserved_ports
 from resource_wireguard.system.survey import survey
 from resource_wireguard.system.wireguard import WireGuard
 
@@ -49,6 +50,7 @@ class LinuxHost:
         self._wireguard = WireGuard()
         self._engines = Engines(settings.engine, self._wireguard.has_kernel, engine_log)
         self._nftables = Nftables()
+        self._port_registry = settings.port_registry
 
     def close(self) -> None:
         """End the conversations with the kernel; tunnels and engines go on."""
@@ -86,9 +88,9 @@ class LinuxHost:
         """Carry out a plan in its order; one Problem for each interface or object that failed."""
         return Application(self._kernel, self._wireguard, self._engines, self._nftables).run(plan)
 
-    def survey(self) -> Survey:
-        """What addresses, ports and names are in use on the host, by whomever."""
-        return survey(self._kernel)
+    def survey(self, *, registry: bool = False) -> Survey:
+        """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
+        return survey(self._kernel, reserved_ports(self._port_registry) if registry else {})
 
     def events(self) -> NetlinkEvents:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""

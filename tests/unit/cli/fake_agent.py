@@ -4,7 +4,7 @@ import contextlib
 import json
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,10 @@ def error(kind: str, message: str, hint: str = "", exit_code: int = 1) -> dict[s
 
 
 class FakeAgent:
-    """Remembers what it was asked, and answers from RESULTS or from what a test put into lines."""
+    """Remembers what it was asked, and answers from RESULTS or from what a test put into lines.
+
+    A line is an object, or bytes as they are, or a function that is called before the next line.
+    """
 
     def __init__(self, config_dir: Path) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -125,7 +128,8 @@ class FakeAgent:
                 line = self.rfile.readline()
                 if line:
                     with contextlib.suppress(ConnectionError):  # a client may go away
-                        self.wfile.writelines(agent.answer(json.loads(line)))
+                        for part in agent.answer(json.loads(line)):
+                            self.wfile.write(part)
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
@@ -134,13 +138,17 @@ class FakeAgent:
         self._server = Server(str(run / "agent.sock"), Conversation)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def answer(self, request: dict[str, Any]) -> list[bytes]:
+    def answer(self, request: dict[str, Any]) -> Iterator[bytes]:
         assert request.keys() == {"command", "request"}
         command = request["command"]
         self.asked.append((command, request["request"]))
         self.before()
         lines = self.lines.get(command) or [{"result": RESULTS[command]}]
-        return [line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines]
+        for line in lines:
+            if callable(line):
+                line()
+            else:
+                yield line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n"
 
     def result(self, command: str, result: Any) -> None:
         """Answer this command so from now on."""

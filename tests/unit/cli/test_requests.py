@@ -236,3 +236,19 @@ def test_a_plan_is_lines_and_an_empty_one_says_so_on_stderr(run: Run, agent: Fak
     full = run("plan")
     assert (full.returncode, full.stdout) == (0, "create interface wg-home\n")
     assert full.stderr == "error: no\nhint: so\n"
+
+
+def test_a_peer_with_its_own_keys_gets_no_config(run: Run, agent: FakeAgent) -> None:
+    agent.result("peer.add", {"peer": PEER, "config": None, "notes": []})
+    added = run("peer", "add", "home", "phone", "--public-key", KEY)
+    assert (added.returncode, added.stdout) == (0, "")
+    assert added.stderr == "peer 'phone' is added to tunnel 'home'\n"
+
+
+def test_a_program_gets_config_and_peer_at_once(run: Run, agent: FakeAgent) -> None:
+    added = run("peer", "add", "home", "phone", "--format", "json")
+    assert json.loads(added.stdout) == {
+        "peer": PEER,
+        "config": CONFIG,
+        "notes": ["the endpoint is a private address"],
+    }

@@ -113,7 +113,7 @@ def stats(monitor: Monitor, engine: Engine, request: StatsRequest) -> Stats:
     report = engine.report()
     specs = engine.last_specs
     tunnels = [specs.tunnel(request.tunnel)] if request.tunnel else specs.tunnels
-    shown = tuple(_stats_of(monitor, engine, tunnel, report) for tunnel in tunnels)
+    shown = tuple(_stats_of(monitor, tunnel, report) for tunnel in tunnels)
     return Stats(shown, _rounded(monitor.rates.seconds), _agent_stats(monitor))
 
 
@@ -146,12 +146,11 @@ def _status_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelSt
     )
 
 
-def _stats_of(monitor: Monitor, engine: Engine, tunnel: TunnelSpec, report: Report) -> TunnelStats:
-    totals = monitor.totals(engine.resources)
+def _stats_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelStats:
     peers = []
     for peer in tunnel.peers:
         key = (tunnel.interface, peer.public_key)
-        (received, sent), count = monitor.rates.of(key), totals[key]
+        (received, sent), count = monitor.rates.of(key), monitor.totals[key]
         peers.append(
             PeerStats(
                 **msgspec.structs.asdict(peer_view(tunnel, peer, report)),

@@ -18,20 +18,17 @@ class Monitor:
 
     def __init__(self) -> None:
         self.rates = Rates()
-        self._totals: Totals | None = None
+        self.totals = Totals({})
+        self._loaded = False
         self._specs = Specs()
         self._saved_at = 0.0
-
-    def totals(self, resources: Resources) -> Totals:
-        """The totals; read from the store when they are first needed."""
-        if self._totals is None:
-            self._totals = Totals(tables.load(resources.store))
-        return self._totals
 
     def observed(self, resources: Resources, specs: Specs, facts: Facts) -> None:
         """Take in a look; StoreError where the totals cannot be saved, which is tried again in a minute."""
         self._specs = specs
-        self.totals(resources).see(facts.observation)
+        if not self._loaded:
+            self.totals, self._loaded = Totals(tables.load(resources.store)), True
+        self.totals.see(facts.observation)
         self.rates.see(Look(facts.now, facts.observation.peers, cpu_seconds()))
         if not 0 <= facts.now - self._saved_at < SAVE_EVERY:
             self._saved_at = facts.now
@@ -42,12 +39,11 @@ class Monitor:
         self._save(resources)
 
     def _save(self, resources: Resources) -> None:
-        totals = self.totals(resources)
-        gone = totals.forget_all_but(_wanted(self._specs))
-        changed = list(totals.changed())
+        gone = self.totals.forget_all_but(_wanted(self._specs))
+        changed = list(self.totals.changed())
         if changed or gone:
             tables.save(resources.store, changed, gone)
-            totals.saved()
+            self.totals.saved()
 
 
 def cpu_seconds() -> float:
