@@ -165,7 +165,7 @@ def _triggers(store: Store, table: str) -> Iterator[str]:
     }
     for verb, sql in undo.items():
         yield (
-            f'CREATE TEMP TRIGGER IF NOT EXISTS "undo_{verb}_{table}" AFTER {verb} ON "{table}" '
+            f'CREATE TEMP TRIGGER IF NOT EXISTS "undo_{verb}_{table}" AFTER {verb} ON "{table}" '  # noqa: S608
             f"BEGIN INSERT INTO change_log (change, sql) SELECT id, {sql} FROM open_change; END"
         )
 

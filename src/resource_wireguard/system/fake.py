@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from resource_wireguard.host.diff import Action, Plan
-from resource_wireguard.host.facts import Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.render import line_of, noun_of
 from resource_wireguard.host.state import (
     Address,
@@ -150,6 +150,7 @@ class FakeHost:
         self.applied: list[Action] = []
         self.stop_after: int | None = None
         self.observations = 0
+        self.counters: dict[str, LinkFacts] = {}
         self._interfaces: dict[str, _Interface] = {}
         self._routes: dict[object, Route] = {}
         self._rules: dict[Rule, None] = {}
@@ -178,6 +179,9 @@ class FakeHost:
             self.default_mtu,
             tuple(Problem(f"engine of {name} does not answer", "", name) for name in sorted(self._mute)),
             complete=not self._mute,
+            links={
+                interface.link.name: self.counters.get(interface.link.name, LinkFacts()) for interface in ours
+            },
         )
 
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
