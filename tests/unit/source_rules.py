@@ -36,6 +36,11 @@ IMPORTERS = {
     "segno": Importers(
         ("cli/*.py", "features/*/cli/*.py"), "a QR code is a way to print, needed by one command", lazily=True
     ),
+    "yaml": Importers(
+        ("features/network/marked_yaml.py",),
+        "events only, no constructor: what a stranger's YAML can do is settled in one place",
+        lazily=True,
+    ),
     "sqlite3": Importers(
         ("store/*.py",), "SQL that is not behind the store's port cannot move to another database"
     ),

@@ -46,6 +46,17 @@ def read_key(path: str) -> str:
         raise InvalidInput(f"cannot read the key in {path}: {reason}", "make one with 'wg genpsk'") from None
 
 
+def read_bytes(path: str, most: int, hint: str) -> bytes:
+    """Up to so many bytes of a file, or of stdin for '-': the size of a pipe is not known before."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(most)
+        with open(path, "rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}", hint) from None
+
+
 def _to_stdout(text: str) -> None:
     sys.stdout.write(text)
 

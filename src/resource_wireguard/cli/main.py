@@ -16,7 +16,16 @@ SERVICE = {
     "manage": "Install, start, stop, restart and uninstall the service.",
     "doctor": "Find out why it does not work here.",
 }
-LOOKING = {"plan": "What the agent would change on this host now."}
+CHANGES = {
+    "undo": "Take back the last change.",
+    "confirm": "Keep a change that was applied with --confirm.",
+    "drift": "What to do when others change what is ours: enforce or report.",
+    "backup": "Everything in one encrypted file, and back.",
+}
+LOOKING = {
+    "plan": "What the agent would change on this host now.",
+    "journal": "Who changed what, when, and with which result.",
+}
 PROGRAM = {
     "help": "This page, or the page of a command: help peer add.",
     "info": "Facts for a supervisor: start order, time-outs, priority.",
@@ -27,6 +36,11 @@ PROGRAM = {
 MODULES = {
     "manage": "resource_wireguard.cli.service",
     "doctor": "resource_wireguard.cli.doctor",
+    "undo": "resource_wireguard.cli.history",
+    "confirm": "resource_wireguard.cli.history",
+    "drift": "resource_wireguard.cli.history",
+    "journal": "resource_wireguard.cli.history",
+    "backup": "resource_wireguard.cli.backup",
     "plan": "resource_wireguard.cli.plan",
     "info": "resource_wireguard.cli.about",
     "agent": "resource_wireguard.cli.agent",
@@ -97,7 +111,8 @@ class Root(Group):
 def _sections() -> list[tuple[str, dict[str, str]]]:
     return [
         ("The service", SERVICE),
-        ("Networks", registry.feature_groups()),
+        ("Networks", {**registry.feature_groups(), **registry.feature_actions()}),
+        ("Changes", CHANGES),
         ("Looking", {**registry.feature_commands(), **LOOKING}),
         ("This program", PROGRAM),
     ]

@@ -81,6 +81,8 @@ def _status_lines(found: dict[str, Any], peers: Iterable[dict[str, Any]], verbos
             ("service", service["state"]),
             ("health", service["health"]),
             ("engine", service.get("engine") or "none"),
+            ("drift", "only reported" if service.get("drift") == "report" else ""),
+            ("unconfirmed", _pending_words(service.get("pending"))),
         ]
     )
     yield ""
@@ -93,6 +95,12 @@ def _status_lines(found: dict[str, Any], peers: Iterable[dict[str, Any]], verbos
     for check in checks:
         yield from _check_lines(check)
     yield from _drift_lines(tunnels)
+
+
+def _pending_words(pending: dict[str, Any] | None) -> str:
+    if not pending:
+        return ""
+    return f"{pending['change']} (taken back in {pending['seconds_left']} s; 'confirm' keeps it)"
 
 
 def _check_lines(check: dict[str, Any]) -> Iterator[str]:
