@@ -29,8 +29,8 @@ IMPORTERS = {
         "commands go through the bus; the CLI is one of its callers",
     ),
     "cryptography": Importers(
-        ("store/secrets.py", "model/keys.py"),
-        "few hands on key material, and most commands need none",
+        ("store/secrets.py", "model/keys.py", "engine/archive.py"),
+        "few hands on key material (at rest, on the wire, in a back-up), and most commands need none",
         lazily=True,
     ),
     "segno": Importers(
