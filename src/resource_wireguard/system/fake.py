@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from resource_wireguard.errors import ConflictError, HostError, NotFound
 from resource_wireguard.host.diff import Action, Plan
-from resource_wireguard.host.facts import Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import Found, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.render import line_of, noun_of
 from resource_wireguard.host.state import (
     Address,
@@ -64,7 +65,7 @@ class UdpSocket:
     port: int
 
 
-Foreign = Link | Address | Route | Rule | ForeignTable | UdpSocket
+Foreign = Link | Device | Peer | PeerEndpoint | Address | Route | Rule | ForeignTable | UdpSocket
 
 
 class _Refused(Exception):
@@ -100,6 +101,16 @@ class _Interface:
         yield from self.peers.values()
         for key, endpoint in self.endpoints.items():
             yield PeerEndpoint(self.link.name, key, endpoint)
+
+    def be_told(self, thing: Device | Peer | PeerEndpoint) -> None:
+        """What somebody else sets with wg(8)."""
+        match thing:
+            case Device():
+                self.device = thing
+            case Peer():
+                self.peers[thing.public_key] = thing
+            case PeerEndpoint():
+                self.endpoints[thing.public_key] = thing.endpoint
 
     def facts(self) -> Iterator[tuple[tuple[str, PublicKey], PeerFacts]]:
         """What the engine has learned of each peer."""
@@ -211,6 +222,40 @@ class FakeHost:
             self.public_address,
         )
 
+    def read_foreign(self, interface: str) -> Found:
+        """An interface that a test has placed."""
+        there = self._interfaces.get(interface)
+        if there is None:
+            raise NotFound(f"no interface {interface} on this host")
+        if not there.foreign:
+            raise ConflictError(f"interface {interface} is that of tunnel '{there.link.tunnel}' already")
+        return Found(
+            index=1,
+            link=there.link,
+            alias=None,
+            device=there.device,
+            peers=tuple(there.peers.values()),
+            endpoints=dict(there.endpoints),
+            addresses=tuple(there.addresses),
+            routes=frozenset(
+                route
+                for route in self._foreign.values()
+                if isinstance(route, Route) and route.interface == interface
+            ),
+        )
+
+    def take_over(self, found: Found, tunnel: str, routes: Iterable[Route]) -> tuple[Problem, ...]:
+        """Mark a link and its routes: from now on they are ours."""
+        if (Link, found.link.name) in self._refusals:
+            raise HostError(os.strerror(self._refusals[Link, found.link.name]))
+        there = self._interfaces[found.link.name]
+        there.link, there.foreign = replace(there.link, tunnel=tunnel), False
+        for thing in (found.link, *(Address(found.link.name, a) for a in found.addresses), *routes):
+            del self._foreign[_identity(thing)]
+        self._routes.update((route.key, route) for route in routes)
+        self._ring()
+        return ()
+
     def events(self) -> FakeEvents:
         """A new subscription; WireGuard's own changes never ring, as netlink is silent about peers."""
         self._subscribers.append(FakeEvents())
@@ -225,6 +270,9 @@ class FakeHost:
                 self._interfaces[thing.name] = _Interface(thing, foreign=True)
             elif isinstance(thing, Address):
                 self._interfaces[thing.interface].addresses[thing.address] = None
+            elif isinstance(thing, Device | Peer | PeerEndpoint):
+                self._interfaces[thing.interface].be_told(thing)
+                continue
             self._foreign[_identity(thing)] = thing
         self._ring()
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.diff import Plan
-from resource_wireguard.host.facts import Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import Found, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.facts import Path as NetworkPath
 from resource_wireguard.host.state import (
     HostState,
@@ -15,11 +15,12 @@ from resource_wireguard.host.state import (
     Peer,
     PeerEndpoint,
     Record,
+    Route,
     Sysctl,
 )
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.system import netlink, routing, sysctl
+from resource_wireguard.system import foreign, netlink, routing, sysctl
 from resource_wireguard.system.apply import Application
 from resource_wireguard.system.engines import Engines
 from resource_wireguard.system.events import NetlinkEvents
@@ -87,6 +88,14 @@ class LinuxHost:
     def survey(self) -> Survey:
         """What addresses, ports and names are in use on the host, by whomever."""
         return survey(self._kernel)
+
+    def read_foreign(self, interface: str) -> Found:
+        """A WireGuard interface that is not ours, whoever made it."""
+        return foreign.read(self._kernel, self._wireguard, self._engines, interface)
+
+    def take_over(self, found: Found, tunnel: str, routes: Iterable[Route]) -> tuple[Problem, ...]:
+        """Mark that link and these of its routes as ours."""
+        return foreign.take_over(self._kernel, found, tunnel, routes)
 
     def events(self) -> NetlinkEvents:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""

@@ -5,7 +5,10 @@
     tunnels.py   the tunnel.* commands
     peers.py     the peer.* commands
     choose.py    which address, port, interface and prefix is free, and whose a taken one is
-    config.py    a tunnel or a peer as the text that wg-quick(8) and the phone apps read
+    config.py    a tunnel or a peer as a config file for other programs
+    exchange.py  the tunnel.import command
+    adopt.py     the tunnel.adopt command
+    members.py   names for peers that come without, and claims that cannot stand together
     source.py    resolves DNS names of endpoints
 
 The commands are three files (and their text a fourth), because this feature has two nouns, and because
@@ -31,7 +34,7 @@ GROUPS = {
 def feature() -> "Feature":
     """Tunnels and peers, as the registry lists them."""
     from resource_wireguard.engine.feature import Feature
-    from resource_wireguard.features.tunnel import peers, tunnels
+    from resource_wireguard.features.tunnel import adopt, exchange, peers, tunnels
     from resource_wireguard.features.tunnel.compile import compile_tunnels, questions
     from resource_wireguard.features.tunnel.source import resolve_endpoints
     from resource_wireguard.features.tunnel.tables import MIGRATIONS, SpecCache
@@ -42,6 +45,6 @@ def feature() -> "Feature":
         load=SpecCache().load,
         compile=compile_tunnels,
         questions=questions,
-        commands=(*tunnels.COMMANDS, *peers.COMMANDS),
+        commands=(*tunnels.COMMANDS, *exchange.COMMANDS, *adopt.COMMANDS, *peers.COMMANDS),
         sources=(resolve_endpoints,),
     )

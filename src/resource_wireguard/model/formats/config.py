@@ -20,9 +20,12 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 class InterfaceSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[Interface] of wg(8) and wg-quick(8); fwmark 0 is "off", None is "found when it starts"."""
+    """[Interface] of wg(8) and wg-quick(8); fwmark 0 is "off", None is "found when it starts".
 
-    private_key: PrivateKey
+    A config that is read has a private key; one that is written for a peer may have to do without.
+    """
+
+    private_key: PrivateKey | None = None
     addresses: tuple[str, ...] = ()
     listen_port: int | None = None
     fwmark: int = 0
@@ -83,7 +86,9 @@ class _MaskedPresharedKey(_Masked, PresharedKey):
 def masked(config: WgQuickConfig) -> WgQuickConfig:
     """A copy for display: every renderer writes "(hidden)" for its keys, as wg(8) show does."""
     replace = msgspec.structs.replace
-    interface = replace(config.interface, private_key=_MaskedPrivateKey(32))
+    interface = replace(
+        config.interface, private_key=_MaskedPrivateKey(32) if config.interface.private_key else None
+    )
     peers = tuple(
         replace(peer, preshared_key=_MaskedPresharedKey(32)) if peer.preshared_key else peer
         for peer in config.peers

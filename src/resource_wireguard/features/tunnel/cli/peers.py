@@ -19,8 +19,12 @@ from resource_wireguard.cli.options import (
     output_option,
     show_notes,
 )
-from resource_wireguard.cli.qr import drawn as qr_code
 from resource_wireguard.cli.views import peer_lines, peer_table
+from resource_wireguard.features.tunnel.cli.configs import (
+    config_format_option,
+    config_output_option,
+    write_config,
+)
 
 LAPTOP = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 """The public key of the examples: the one in wg(8)."""
@@ -145,14 +149,13 @@ def peer_show(tunnel: str, name: str, format_: str) -> None:
 )
 @click.argument("tunnel")
 @click.argument("name")
-@output_option
-@click.option("--qr", is_flag=True, help="Print a QR code for the phone's app.")
-def peer_config(tunnel: str, name: str, path: str | None, qr: bool) -> None:
+@config_format_option
+@config_output_option
+@click.option("--qr", is_flag=True, help="The same as --format qr.")
+def peer_config(tunnel: str, name: str, format_: str, path: str | None, qr: bool) -> None:
     """Print the config of a peer whose keys were made here."""
-    with private_output(path) as write:
-        answer = call("peer.config", {"tunnel": tunnel, "name": name})
-        write(qr_code(answer["config"]) if qr else answer["config"])
-    show_notes(answer)
+    request = {"tunnel": tunnel, "name": name}
+    write_config("peer.config", request, "qr" if qr else format_, path)
 
 
 @peer.command("enable", examples=("peer enable home phone",))
