@@ -23,12 +23,12 @@ class Found:
 
 
 @pytest.fixture(params=["sites", "default route"])
-def found(request: pytest.FixtureRequest, lab: Lab, engine: str) -> Iterator[Found]:
+def found(request: pytest.FixtureRequest, lab: Lab, server: Agent, engine: str) -> Iterator[Found]:
     """Both ends by wg-quick: two sites, or a server that sends all it has through the laptop."""
     (ours, our_key), (theirs, their_key) = key_pair(), key_pair()
     everything = request.param == "default route"
     routes = "0.0.0.0/0" if everything else "10.91.0.2/32, 192.168.91.0/24, fd91::/64"
-    server = (
+    conf = (
         f"[Interface]\nPrivateKey = {ours}\nAddress = 10.91.0.1/24\nListenPort = 40091\nMTU = 1400\n"
         f"[Peer]\nPublicKey = {their_key}\nAllowedIPs = {routes}\nEndpoint = 192.0.2.2:40092\n"
     )
@@ -38,8 +38,10 @@ def found(request: pytest.FixtureRequest, lab: Lab, engine: str) -> Iterator[Fou
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(plain_peer(lab.laptop, laptop, engine, quick=True))
-        interface = stack.enter_context(plain_peer(lab.server, server, engine, quick=True))
+        interface = stack.enter_context(plain_peer(lab.server, conf, engine, quick=True))
         yield Found(interface, "10.91.0.2", everything)
+        if server.call("tunnel.list"):
+            server.call("tunnel.delete", name="home")
 
 
 def handshakes(lab: Lab, interface: str) -> dict[str, int]:
@@ -49,8 +51,8 @@ def handshakes(lab: Lab, interface: str) -> dict[str, int]:
 def test_no_packet_is_lost_and_no_peer_shakes_hands_again(
     lab: Lab, server: Agent, found: Found, engine: str
 ) -> None:
-    before = picture(lab.server, found.interface)
     with Pinger(lab.server, found.address, PER_SECOND[engine]) as pinger:
+        before = picture(lab.server, found.interface)
         session = handshakes(lab, found.interface)
         assert all(session.values())
         adopted = server.cli("interface", "adopt", found.interface, "--name", "home", "--format", "json")
