@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from resource_wireguard.errors import ConflictError, HostError, NotFound
 from resource_wireguard.host.diff import Action, Plan
-from resource_wireguard.host.facts import Found, Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import Found, LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.render import line_of, noun_of
 from resource_wireguard.host.state import (
     Address,
@@ -161,6 +161,7 @@ class FakeHost:
         self.applied: list[Action] = []
         self.stop_after: int | None = None
         self.observations = 0
+        self.counters: dict[str, LinkFacts] = {}
         self._interfaces: dict[str, _Interface] = {}
         self._routes: dict[object, Route] = {}
         self._rules: dict[Rule, None] = {}
@@ -189,6 +190,9 @@ class FakeHost:
             self.default_mtu,
             tuple(Problem(f"engine of {name} does not answer", "", name) for name in sorted(self._mute)),
             complete=not self._mute,
+            links={
+                interface.link.name: self.counters.get(interface.link.name, LinkFacts()) for interface in ours
+            },
         )
 
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
@@ -210,7 +214,7 @@ class FakeHost:
             self._count(action)
         return tuple(problems)
 
-    def survey(self) -> Survey:
+    def survey(self, *, registry: bool = False) -> Survey:  # noqa: ARG002 (this host has none)
         """Everything in use on the host, whoever uses it."""
         addresses = [a for interface in self._interfaces.values() for a in interface.addresses]
         foreign = [r.prefix for r in self._foreign.values() if isinstance(r, Route)]

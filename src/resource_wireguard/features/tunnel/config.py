@@ -8,6 +8,7 @@ from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.ipam import PRIVATE_BLOCKS
 from resource_wireguard.model.formats.config import (
     AUTO,
+    KEY_ELSEWHERE,
     OFF,
     InterfaceSection,
     PeerSection,
@@ -59,7 +60,7 @@ def peer_config(
         keepalive=settings.keepalive if peer.config_keepalive is None else peer.config_keepalive,
     )
     device = InterfaceSection(
-        private_key=private_key,
+        private_key=private_key or KEY_ELSEWHERE,
         addresses=peer.addresses,
         dns=peer.config_dns or tunnel.dns or settings.dns,
         mtu=tunnel.mtu,

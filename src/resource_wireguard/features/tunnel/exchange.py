@@ -93,7 +93,6 @@ def free_port(wanted: int, tunnels: Iterable[TunnelSpec]) -> int:
 
 def _tunnel(engine: Engine, request: Import, config: WgQuickConfig, survey: Survey) -> TunnelSpec:
     resources, tunnels, said = engine.resources, engine.specs().tunnels, config.interface
-    assert said.private_key is not None, "parse() refuses a file without one"
     public_key = said.private_key.public()
     refuse_twice(public_key, config.peers)
     port = said.listen_port

@@ -20,12 +20,9 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 class InterfaceSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[Interface] of wg(8) and wg-quick(8); fwmark 0 is "off", None is "found when it starts".
+    """[Interface] of wg(8) and wg-quick(8); fwmark 0 is "off", None is "found when it starts"."""
 
-    A config that is read has a private key; one that is written for a peer may have to do without.
-    """
-
-    private_key: PrivateKey | None = None
+    private_key: PrivateKey
     addresses: tuple[str, ...] = ()
     listen_port: int | None = None
     fwmark: int = 0
@@ -79,6 +76,17 @@ class _MaskedPrivateKey(_Masked, PrivateKey):
     __slots__ = ()
 
 
+class _ElsewherePrivateKey(PrivateKey):
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        return ""
+
+
+KEY_ELSEWHERE: PrivateKey = _ElsewherePrivateKey(32)
+"""For a config whose owner puts the key in: every renderer leaves the line out."""
+
+
 class _MaskedPresharedKey(_Masked, PresharedKey):
     __slots__ = ()
 
@@ -86,9 +94,7 @@ class _MaskedPresharedKey(_Masked, PresharedKey):
 def masked(config: WgQuickConfig) -> WgQuickConfig:
     """A copy for display: every renderer writes "(hidden)" for its keys, as wg(8) show does."""
     replace = msgspec.structs.replace
-    interface = replace(
-        config.interface, private_key=_MaskedPrivateKey(32) if config.interface.private_key else None
-    )
+    interface = replace(config.interface, private_key=_MaskedPrivateKey(32))
     peers = tuple(
         replace(peer, preshared_key=_MaskedPresharedKey(32)) if peer.preshared_key else peer
         for peer in config.peers

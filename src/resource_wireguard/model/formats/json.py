@@ -10,7 +10,7 @@ def render(config: WgQuickConfig) -> str:
     section = config.interface
     whole = {
         "interface": {
-            "private_key": section.private_key and section.private_key.reveal(),
+            "private_key": section.private_key.reveal() or None,
             "addresses": section.addresses,
             "listen_port": section.listen_port,
             "fwmark": section.fwmark,

@@ -38,7 +38,7 @@ def _netdev(config: WgQuickConfig, interface: str) -> list[list[str]]:
     ]
     wireguard = [
         "[WireGuard]",
-        *setting("PrivateKey", section.private_key and section.private_key.reveal()),
+        *setting("PrivateKey", section.private_key.reveal()),
         *setting("ListenPort", section.listen_port),
         *setting("FirewallMark", _mark(config)),
         *setting("RouteTable", "main" if section.table == AUTO else section.table),

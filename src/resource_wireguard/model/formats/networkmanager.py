@@ -49,7 +49,7 @@ def _wireguard(section: InterfaceSection) -> list[str]:
     no_rules = None if section.table == AUTO else "0"
     return [
         "[wireguard]",
-        *setting("private-key", section.private_key and section.private_key.reveal()),
+        *setting("private-key", section.private_key.reveal()),
         *setting("listen-port", section.listen_port),
         *setting("fwmark", section.fwmark),
         *setting("mtu", section.mtu),

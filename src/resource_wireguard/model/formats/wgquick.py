@@ -307,7 +307,7 @@ def _shown(word: str) -> str:
 def _interface_lines(interface: InterfaceSection, hooks: tuple[Hook, ...]) -> list[str]:
     return [
         "[Interface]",
-        *setting("PrivateKey", interface.private_key and interface.private_key.reveal()),
+        *setting("PrivateKey", interface.private_key.reveal()),
         *setting("Address", list_of(interface.addresses)),
         *setting("ListenPort", interface.listen_port),
         *setting("FwMark", f"{interface.fwmark:#x}" if interface.fwmark else None),
