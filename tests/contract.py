@@ -27,7 +27,7 @@ def commands() -> dict[str, dict[str, Any]]:
     """What the contract says of each command that can be run: 'manage install' → its entry."""
     found = {}
     for word, entry in contract()["commands"].items():
-        inner = entry["subcommands"] or {}
+        inner = entry.get("subcommands") or {}
         found |= {f"{word} {second}": inner[second] for second in inner}
         if not inner:
             found[word] = entry
@@ -57,7 +57,11 @@ def seconds(command: str) -> float:
 
 def outputs() -> list[tuple[str, str]]:
     """Every command with everything its output must include."""
-    return [(n, part) for n, entry in commands().items() for part in entry.get("output", {}).get("must_include", ())]
+    return [
+        (n, part)
+        for n, entry in commands().items()
+        for part in entry.get("output", {}).get("must_include", ())
+    ]
 
 
 def leaves(value: Any = None, path: str = "") -> Iterator[Leaf]:
