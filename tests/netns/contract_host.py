@@ -1,4 +1,4 @@
-"""A host as Vrooli has it: the real command line and the drop-in, with namespace and CONFIG_DIR of its own."""
+"""A host as Vrooli has it: the real command line and the drop-in, in a namespace of its own."""
 
 import contextlib
 import os
@@ -23,8 +23,8 @@ class Host:
     """Runs commands; what is asked for twice (an installed, a started host, a tunnel) is made once."""
 
     def __init__(self, lab: Lab, **settings: str) -> None:
-        self.agent: Agent = lab.agent(settings=settings)
-        self.namespace = lab.server
+        self.namespace = lab.namespace("host")  # two agents in one would fight for what carries their mark
+        self.agent: Agent = lab.agent(self.namespace, settings=settings)
         self.config_dir = self.agent.config_dir
         self.tunnel_name = new_name("c")
         self.folder = Path(f"{self.config_dir}.files")

@@ -126,7 +126,7 @@ def test_a_phase_keeps_its_time_and_codes(phase: str, running: Host) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_whole_life(host: Host, lab: Lab) -> None:
+def test_a_whole_life(host: Host) -> None:
     """As a Vrooli host does it, through cli.sh; a second time each, as supervisors do."""
     name = host.tunnel_name
     life = [
@@ -158,7 +158,7 @@ def test_a_whole_life(host: Host, lab: Lab) -> None:
         assert done.code == code, f"{words}: {done.stdout}{done.stderr}"
         assert done.seconds <= contract.contract()["performance"]["command_response_time"]["other"]
     assert not host.config_dir.exists()
-    assert not [link for link in lab.server.ip_json("link show") if name in str(link.get("ifalias"))]
+    assert not [link for link in host.namespace.ip_json("link show") if name in str(link.get("ifalias"))]
 
 
 def test_secrets_stay_secret(running: Host) -> None:
