@@ -1,6 +1,6 @@
 """One pass: observe, compile, diff, apply, and look again; what is then left is the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -63,12 +63,14 @@ class World(msgspec.Struct, frozen=True):
     """The unchanging part of a pass: who compiles, for which host, by which clock.
 
     before_look forgets the host's events up to now: the look that follows sees what they told of.
+    after_look is told what was seen.
     """
 
     features: Sequence[Feature]
     host: Host
     clock: Clock
     before_look: Callable[[], object] = lambda: None
+    after_look: Callable[[Facts], object] = lambda _: None
     memory: Memory = msgspec.field(default_factory=Memory)
 
 
@@ -90,8 +92,9 @@ def look(world: World, specs: Specs, resolved: Mapping[str, str]) -> Report:
     """Observe and diff, without changing anything."""
     world.before_look()
     observation = world.host.observe(questions_of(world.features, specs, resolved))
-    heard = world.memory.keep(observation)
-    return compare(world, specs, Facts(world.clock.now(), observation, resolved, heard))
+    facts = Facts(world.clock.now(), observation, resolved, world.memory.keep(observation))
+    world.after_look(facts)
+    return compare(world, specs, facts)
 
 
 def compare(world: World, specs: Specs, facts: Facts) -> Report:
@@ -109,8 +112,11 @@ def reconcile(
     resolved: Mapping[str, str],
     known: Facts | None = None,
     before: Callable[[Plan], None] = lambda _: None,
+    leave: Callable[[Observation], Set[Action]] | None = None,
 ) -> Report:
     """Bring the host to its specs and say what is left; before is told each plan that is about to run.
+
+    leave names the actions that are not to be carried out: they stay in the report as drift.
 
     known are facts already gathered and still valid: they stand in for the first look, never for the
     last. Each is judged at its own time, so that an old handshake in them does not seem staler than it was.
@@ -120,7 +126,8 @@ def reconcile(
     done: list[Action] = []
     refused: tuple[Problem, ...] = ()
     for _ in range(ROUNDS):
-        plan = report.drift
+        left = leave(report.observation) if leave else frozenset()
+        plan = tuple(action for action in report.drift if action not in left) if left else report.drift
         if verified and not plan:
             break
         if plan:

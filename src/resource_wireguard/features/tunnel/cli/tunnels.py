@@ -318,6 +318,8 @@ def _port_wish() -> int | None:
 
 
 def _delete_tunnel(name: str, force: bool) -> None:
+    if not force:
+        call("tunnel.show", {"name": name})  # a wrong name comes before the question
     question = f"Delete tunnel '{name}' with its keys and all its peers?"
     confirm(question, force)
     call("tunnel.delete", {"name": name})
