@@ -100,8 +100,10 @@ class Failure:
         if time.monotonic() - self._asked < LOOK_EVERY:
             return False
         self._asked = time.monotonic()
-        state = _systemctl("show", "--property=ActiveState,SubState", "--value", unit.NAME).split()
-        if not {"failed", "inactive", "auto-restart"} & set(state):
+        shown = _systemctl("show", "--property=ActiveState,SubState,Job", unit.NAME).split()
+        waits = any(line.startswith("Job=") and line != "Job=0" for line in shown)
+        ended = {"ActiveState=failed", "SubState=auto-restart"} & set(shown)
+        if not ended and (waits or "ActiveState=inactive" not in shown):
             return False
         stop()
         return True

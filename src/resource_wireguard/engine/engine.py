@@ -12,7 +12,7 @@ from resource_wireguard.engine.journal import Journal
 from resource_wireguard.engine.ports import Events
 from resource_wireguard.engine.reconcile import Report, World, compile_specs, look, questions_of, reconcile
 from resource_wireguard.errors import StoreError
-from resource_wireguard.host.diff import Action
+from resource_wireguard.host.diff import Action, Plan
 from resource_wireguard.host.facts import Facts, Problem, Questions
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Sysctl
@@ -42,6 +42,7 @@ class Engine:
         self._journal = Journal(resources.store, resources.clock)
         self._asked = Questions()
         self._refused: tuple[Problem, ...] = ()
+        self._left: Plan = ()
 
     def specs(self) -> Specs:
         """What the user wants, as the store has it now."""
@@ -63,7 +64,7 @@ class Engine:
         known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
         self._asked = questions_of(self.features, specs, self.resolved)
         self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls)
-        self._refused = self.last.problems
+        self._refused, self._left = self.last.problems, self.last.drift
         self._note(trigger, self.last)
         return self.last
 
@@ -85,6 +86,13 @@ class Engine:
     def anything_new(self) -> bool:
         """Whether the host reported changes that no look has seen yet."""
         return bool(select.select([self.events], [], [], 0)[0])
+
+    def pass_is_due(self) -> bool:
+        """Whether the last look, made to answer somebody, found other drift than the last pass left.
+
+        That look has drained the events that told of it, so nothing else would wake the agent.
+        """
+        return self.last is not None and not self.stopping and self.last.drift != self._left
 
     def take_down(self) -> Report:
         """Remove all our objects from the host; the specs stay, and the next start brings them back."""

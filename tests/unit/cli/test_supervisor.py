@@ -17,8 +17,8 @@ echo "$*" >>"$STAGE/systemctl"
 case "$1 $FAKE" in
 start*crashes) ;;
 start*) setsid "$PYTHON" -m resource_wireguard agent >>"$CONFIG_DIR/run/agent.log" 2>&1 & ;;
-show*crashes) printf 'activating\\nauto-restart\\n' ;;
-show*) printf 'activating\\nstart\\n' ;;
+show*crashes) printf 'Job=7\\nActiveState=activating\\nSubState=auto-restart\\n' ;;
+show*) printf 'Job=7\\nActiveState=inactive\\nSubState=dead\\n' ;; # for a moment, while the start is queued
 esac
 """
 
