@@ -57,7 +57,8 @@ def seconds(command: str) -> float:
 
 def outputs() -> list[tuple[str, str]]:
     """Every command with everything its output must include."""
-    return [(n, part) for n, entry in commands().items() for part in entry.get("output", {}).get("must_include", ())]
+    said = {name: entry.get("output", {}).get("must_include", ()) for name, entry in commands().items()}
+    return [(name, part) for name, parts in said.items() for part in parts]
 
 
 def leaves(value: Any = None, path: str = "") -> Iterator[Leaf]:

@@ -22,7 +22,7 @@ from resource_wireguard.engine.reconcile import (
     reconcile,
 )
 from resource_wireguard.errors import StoreError
-from resource_wireguard.host.diff import Action, diff
+from resource_wireguard.host.diff import Action, Plan, diff
 from resource_wireguard.host.facts import Facts, Observation, Problem, Questions
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Sysctl
@@ -54,12 +54,13 @@ class Engine:
         self.progress: Callable[[str], None] = lambda _: None
         self.events: Events = resources.host.events()
         self.stopping = False
-        self._world = World(self.features, resources.host, resources.clock, self.events.drain)
+        self._world = World(self.features, resources.host, resources.clock, self.events.drain, self._tell)
         self._journal = Journal(resources.store, resources.clock)
         recorded = [table for feature in self.features for table in feature.recorded]
         self.history = History(resources.store, resources.clock, recorded)
         self._asked = Questions()
         self._refused: tuple[Problem, ...] = ()
+        self._told: tuple[Plan, tuple[Problem, ...]] = ((), ())
         self._settled: Report | None = None
         self._owed: frozenset[Action] = frozenset()
 
@@ -112,7 +113,7 @@ class Engine:
         """Run a pass and say what is left. The journal and the log name the trigger."""
         self._take_back_unconfirmed()
         specs = Specs() if self.stopping else self.specs()
-        known = self._still_known(specs)
+        known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
         self._asked = questions_of(self.features, specs, self.resolved)
         leave = self._foreign if self.drift == "report" and not self.stopping else None
         self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls, leave)
@@ -191,6 +192,21 @@ class Engine:
             self._journal.forget_sysctls()
         return lines_of(report.done) + [f"restore sysctl {a.record.key}" for a in restored]
 
+    def end(self) -> None:
+        """The last thing that is done: what features hold in memory alone is saved."""
+        for feature in self.features:
+            if feature.ending:
+                feature.ending(self.resources)
+
+    def _tell(self, facts: Facts) -> None:
+        """Let features see what was seen; what they cannot save is no reason to see nothing."""
+        for feature in self.features:
+            if feature.observed:
+                try:
+                    feature.observed(self.resources, self.last_specs, facts)
+                except StoreError as error:
+                    log.error("'%s' could not be saved: %s", feature.name, error.message)  # noqa: TRY400
+
     def _still_known(self, specs: Specs) -> Facts | None:
         """The last look's facts, if nothing was reported since and they answer all questions of now."""
         if self.last is None or self.anything_new() or not self.last.observation.complete:
@@ -206,6 +222,11 @@ class Engine:
         return self.last.facts
 
     def _note(self, trigger: str, report: Report) -> None:
+        """Tell of a pass, unless it failed at just what the one before failed at: retries go on for ever."""
+        told = (report.done, report.problems)
+        if report.drift and told == self._told:
+            return
+        self._told = told
         for line in lines_of(report.done):
             log.info("%s (%s)", line, trigger or self.actor)
         for problem in report.problems:

@@ -63,12 +63,14 @@ class World(msgspec.Struct, frozen=True):
     """The unchanging part of a pass: who compiles, for which host, by which clock.
 
     before_look forgets the host's events up to now: the look that follows sees what they told of.
+    after_look is told what was seen.
     """
 
     features: Sequence[Feature]
     host: Host
     clock: Clock
     before_look: Callable[[], object] = lambda: None
+    after_look: Callable[[Facts], object] = lambda _: None
     memory: Memory = msgspec.field(default_factory=Memory)
 
 
@@ -90,8 +92,9 @@ def look(world: World, specs: Specs, resolved: Mapping[str, str]) -> Report:
     """Observe and diff, without changing anything."""
     world.before_look()
     observation = world.host.observe(questions_of(world.features, specs, resolved))
-    heard = world.memory.keep(observation)
-    return compare(world, specs, Facts(world.clock.now(), observation, resolved, heard))
+    facts = Facts(world.clock.now(), observation, resolved, world.memory.keep(observation))
+    world.after_look(facts)
+    return compare(world, specs, facts)
 
 
 def compare(world: World, specs: Specs, facts: Facts) -> Report:

@@ -23,6 +23,18 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     tx_bytes: int = 0
 
 
+class LinkFacts(msgspec.Struct, frozen=True, gc=False):
+    """What the kernel counts of an interface: packets it could not carry, since the interface was made.
+
+    errors: without a session, or from an address its peer may not use. dropped: no room in a queue.
+    """
+
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something that could not be observed or applied; interface '' where it concerns the whole host."""
 
@@ -50,6 +62,7 @@ class Observation(msgspec.Struct, frozen=True):
 
     engine is what new links would be made with: 'kernel', 'userspace', or None where there is neither.
     path_mtu answers the questions asked, in bytes; default_mtu is that of the default route's link.
+    links has the counters of our interfaces by name.
     """
 
     state: HostState = HostState()
@@ -59,6 +72,7 @@ class Observation(msgspec.Struct, frozen=True):
     default_mtu: int = 1500
     problems: tuple[Problem, ...] = ()
     complete: bool = True
+    links: Mapping[str, LinkFacts] = {}
 
 
 class Survey(msgspec.Struct, frozen=True):

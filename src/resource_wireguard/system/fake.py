@@ -7,7 +7,7 @@ It answers to the same port as the real host, and its rules are in fake_kernel.p
 import errno
 
 from resource_wireguard.host.diff import Action, Plan
-from resource_wireguard.host.facts import Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.render import line_of, noun_of
 from resource_wireguard.host.state import (
     Address,
@@ -48,6 +48,7 @@ class FakeHost(FakeKernel):
         self.applied: list[Action] = []
         self.stop_after: int | None = None
         self.observations = 0
+        self.counters: dict[str, LinkFacts] = {}
         self._mute: set[str] = set()
 
     # -- the port --
@@ -69,6 +70,9 @@ class FakeHost(FakeKernel):
             self.default_mtu,
             tuple(Problem(f"engine of {name} does not answer", "", name) for name in sorted(self._mute)),
             complete=not self._mute,
+            links={
+                interface.link.name: self.counters.get(interface.link.name, LinkFacts()) for interface in ours
+            },
         )
 
     def apply(self, plan: Plan) -> tuple[Problem, ...]:

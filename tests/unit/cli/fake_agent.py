@@ -47,7 +47,35 @@ PEER = {
 
 CONFIG = f"[Interface]\nPrivateKey = {'A' * 43}=\nAddress = 10.13.13.2/32\n\n[Peer]\nPublicKey = {KEY}\n"
 
-AGENT = {"pid": 4711, "uptime_seconds": 72.5, "cpu_seconds": 1.25, "rss_bytes": 41943040}
+AGENT = {
+    "pid": 4711,
+    "uptime_seconds": 72.5,
+    "cpu_seconds": 1.25,
+    "cpu_percent": 0.31,
+    "rss_bytes": 41943040,
+}
+
+RATES = {"rx_rate": 2048.0, "tx_rate": None}
+
+TUNNEL_STATUS = {**TUNNEL, **RATES, "latest_handshake": "2025-06-01T12:00:00Z"}
+
+PEER_STATS = {**PEER, **RATES, "rx_total": 5 * 1024**3, "tx_total": 120}
+
+TUNNEL_STATS = {
+    "name": "home",
+    "interface": "wg-home",
+    "state": "up",
+    "rx_bytes": 5,
+    "tx_bytes": 6,
+    "rx_total": 7 * 1024**3,
+    "tx_total": 1200,
+    **RATES,
+    "rx_errors": 3,
+    "tx_errors": 39,
+    "rx_dropped": 0,
+    "tx_dropped": 17,
+    "peers": [PEER_STATS],
+}
 
 RESULTS: dict[str, Any] = {
     "tunnel.list": [TUNNEL],
@@ -64,12 +92,9 @@ RESULTS: dict[str, Any] = {
             "engine": "kernel",
             "checks": [{"code": "engine-available", "ok": True, "message": "fine", "hint": ""}],
         },
-        "tunnels": [TUNNEL],
+        "tunnels": [TUNNEL_STATUS],
     },
-    "stats": {
-        "tunnels": [{"name": "home", "state": "up", "rx_bytes": 5, "tx_bytes": 6, "peers": [PEER]}],
-        "agent": AGENT,
-    },
+    "stats": {"tunnels": [TUNNEL_STATS], "rate_seconds": 2.0, "agent": AGENT},
     "plan": {"actions": [], "problems": []},
     "agent.info": {"pid": 4711, "version": "0.1.0", "engine": "kernel"},
 }

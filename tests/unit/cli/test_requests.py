@@ -185,7 +185,8 @@ def test_machines_get_the_objects_of_the_bus(
         ("interface status home", ["vpn.example.org:51820", "kernel", KEY, "phone", "3.4 MiB"]),
         ("peer list home", ["phone", "online", "198.51.100.7:4711", "3.4 MiB", "120 B", " d ", " ago"]),
         ("peer show home phone", ["every 25 s", KEY, "held here"]),
-        ("stats", ["home", "phone", "3.4 MiB", "up 1 m 12 s", "40.0 MiB"]),
+        ("stats", ["home", "phone", "7.0 GiB", "5.0 GiB", "2.0 KiB/s", " 42 ", " 17", "up 1 m 12 s"]),
+        ("stats", ["1.2 s of CPU, 0.31 % now, 40.0 MiB"]),
     ],
 )
 def test_people_get_text(run: Run, agent: FakeAgent, typed: str, parts: list[str]) -> None:

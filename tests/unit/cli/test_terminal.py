@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.fake_agent import KEY, PEER, RESULTS, FakeAgent
+from tests.unit.cli.fake_agent import KEY, PEER, RESULTS, TUNNEL_STATS, FakeAgent
 from tests.unit.cli.terminal import on_terminal
 
 from resource_wireguard.cli.client import call
@@ -100,10 +100,8 @@ def test_tables_keep_to_the_terminals_width(
 def test_watching_ends_with_ctrl_c(agent: FakeAgent, environment: dict[str, str]) -> None:
     terminal = on_terminal(["stats", "--watch"], environment)
     terminal.wait_for("agent 4711")
-    agent.result(
-        "stats", {**RESULTS["stats"], "tunnels": [{**RESULTS["stats"]["tunnels"][0], "rx_bytes": 4101}]}
-    )
-    terminal.wait_for("2.0 KiB/s")
+    agent.result("stats", {**RESULTS["stats"], "tunnels": [{**TUNNEL_STATS, "rx_rate": 4608}]})
+    terminal.wait_for("4.5 KiB/s")
     terminal.type("\x03")
     assert terminal.end() == 130
     assert "Traceback" not in terminal.text

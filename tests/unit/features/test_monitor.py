@@ -9,6 +9,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import tunnel_view
 from resource_wireguard.features.monitor import commands
 from resource_wireguard.features.monitor.checks import CODES, Check, checks_of
+from resource_wireguard.features.monitor.monitor import Monitor
 from resource_wireguard.host.diff import diff
 from resource_wireguard.host.facts import Facts, Observation, PeerFacts, Problem
 from resource_wireguard.host.state import Address, Link, Record, Sysctl, state_of
@@ -112,19 +113,19 @@ class EngineStub:
     ("report", "health"), [(report_of(), "healthy"), (report_of(actual=()), "unhealthy")]
 )
 def test_status(report: Report, health: str) -> None:
-    status = commands.status(EngineStub(report), commands.StatusRequest())  # type: ignore[arg-type]
+    status = commands.status(Monitor(), EngineStub(report), commands.StatusRequest())  # type: ignore[arg-type]
     assert (status.service.state, status.service.health) == ("running", health)
     assert [tunnel.name for tunnel in status.tunnels] == ["home"]
 
 
 def test_stats_are_sums_of_this_tunnels_peers() -> None:
-    stats = commands.stats(EngineStub(report_of()), commands.StatsRequest("home"))  # type: ignore[arg-type]
+    stats = commands.stats(Monitor(), EngineStub(report_of()), commands.StatsRequest("home"))  # type: ignore[arg-type]
     assert [(tunnel.rx_bytes, tunnel.tx_bytes) for tunnel in stats.tunnels] == [(5, 7)]
     assert stats.tunnels[0].peers[0].state == "online"
 
 
 def test_the_agents_own_figures_are_its_own() -> None:
-    agent = commands.stats(EngineStub(report_of()), commands.StatsRequest()).agent  # type: ignore[arg-type]
+    agent = commands.stats(Monitor(), EngineStub(report_of()), commands.StatsRequest()).agent  # type: ignore[arg-type]
     assert agent.pid == os.getpid()
     assert 0 < agent.uptime_seconds < 86_400
     assert agent.cpu_seconds > 0
