@@ -1,4 +1,4 @@
-"""The other end as a phone has it: a WireGuard that is none of ours (boringtun with a TCP stack, no interface).
+"""The other end as a phone has it: a WireGuard that is none of ours (boringtun with a TCP stack).
 
 Called with a config file, an address and a port; says on stdout what a TCP server there answers to 'ping'.
 """
