@@ -25,6 +25,7 @@ from tests.netns.harness import (
     Pinger,
     Refused,
     key_pair,
+    panorama,
     picture,
     plain_peer,
     run,
@@ -209,11 +210,12 @@ class Stage:
         self.namespace = lab.namespace("mortal")
         self.namespace.ip(*FOREIGN)
         self.namespace.nft(FOREIGN_TABLE)
+        self.empty = panorama(self.namespace, [])
         self.agent = MortalAgent(self.namespace, lab.folder / "mortal", engine)
         self.agent.open()
         self.agent.live()
         self.interfaces = [self._exit(), self._client()]
-        self.whole, self.foreign = self.pictures(), self.foreign_objects()
+        self.whole = panorama(self.namespace, self.interfaces)
 
     def _exit(self) -> str:
         made = self.agent.make_tunnel(exit=True)
@@ -230,35 +232,14 @@ class Stage:
     def _peer(self, made: dict, name: str, **request: object) -> None:
         self.agent.call("peer.add", tunnel=made["name"], name=name, public_key=key_pair()[1], **request)
 
-    def pictures(self) -> list[object]:
-        return [picture(self.namespace, interface) for interface in self.interfaces]
-
-    def foreign_objects(self) -> tuple[object, ...]:
-        seen = picture(self.namespace, "theirs")
-        rule = {rule for rule in seen["rules"] if "203.0.113.0" in rule}
-        table = self.namespace.nft("list", "table", "inet", "theirs")
-        return (
-            seen["link"],
-            seen["addresses"],
-            {r for r in seen["routes"] if r[0] == "10.55.0.0/16"},
-            rule,
-            table,
-        )
-
-    def is_empty_of_ours(self) -> bool:
-        routes = run("ip", "-n", self.namespace.name, "route", "show", "table", "all", "proto", "157").stdout
-        ours = [r for r in picture(self.namespace, "theirs")["rules"] if '"157"' in r]
-        table = "resource-wireguard" in self.namespace.nft("list", "tables")
-        return not (routes or ours or table or any(map(self.namespace.link, self.interfaces)))
-
     def check_whole(self, moment: str) -> None:
+        """Nothing is left to do, and the kernel shows what it did when nobody was killed."""
         assert self.agent.settled(), f"{moment}: {self.agent.call('plan')}"
-        assert self.pictures() == self.whole, moment
-        assert self.foreign_objects() == self.foreign, moment
+        assert panorama(self.namespace, self.interfaces) == self.whole, moment
 
     def check_empty(self, moment: str) -> None:
-        assert self.is_empty_of_ours(), moment
-        assert self.foreign_objects() == self.foreign, moment
+        """The kernel shows what it did before the first agent: what is foreign, and no more."""
+        assert panorama(self.namespace, self.interfaces) == self.empty, moment
 
 
 @pytest.fixture(scope="module")

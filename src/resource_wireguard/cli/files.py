@@ -49,16 +49,26 @@ def read_key(path: str) -> str:
         raise InvalidInput(f"cannot read the key in {path}: {reason}", "make one with 'wg genpsk'") from None
 
 
-def read_config(path: str) -> str:
-    """The text of a config file, or of stdin for '-'; a byte order mark is dropped."""
+def write_private(path: str, content: bytes) -> None:
+    """Bytes into a file (0600, atomically, durable), or to stdout for '-'."""
+    with private_output(None if path == "-" else path) as write:
+        write(content)
+
+
+def read_bytes(path: str, most: int, hint: str) -> bytes:
+    """Up to so many bytes of a file, or of stdin for '-': the size of a pipe is not known before."""
     try:
         if path == "-":
-            data = sys.stdin.buffer.read(CONFIG_MOST + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(CONFIG_MOST + 1)
+            return sys.stdin.buffer.read(most)
+        with open(path, "rb") as file:
+            return file.read(most)
     except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}", "name a wg-quick config") from None
+        raise InvalidInput(f"cannot read {path}: {error.strerror}", hint) from None
+
+
+def read_config(path: str) -> str:
+    """The text of a config file, or of stdin for '-'; a byte order mark is dropped."""
+    data = read_bytes(path, CONFIG_MOST + 1, "name a wg-quick config")
     if len(data) > CONFIG_MOST:
         raise InvalidInput(f"{path} has more than {CONFIG_MOST} bytes", "is it the right file?")
     try:
@@ -72,7 +82,7 @@ def _to_stdout(content: str | bytes) -> None:
     if isinstance(content, str):
         sys.stdout.write(content)
     elif sys.stdout.isatty():
-        raise InvalidInput("a picture is nothing for a terminal", "write it to a file: --output FILE")
+        raise InvalidInput("this is nothing for a terminal to show", "write it to a file: --output FILE")
     else:
         sys.stdout.buffer.write(content)
 

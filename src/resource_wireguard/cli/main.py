@@ -16,8 +16,15 @@ SERVICE = {
     "manage": "Install, start, stop, restart and uninstall the service.",
     "doctor": "Find out why it does not work here.",
 }
+CHANGES = {
+    "undo": "Take back the last change.",
+    "confirm": "Keep a change that was applied with --confirm.",
+    "drift": "What to do when others change what is ours: enforce or report.",
+    "backup": "Everything in one encrypted file, and back.",
+}
 LOOKING = {
     "plan": "What the agent would change on this host now.",
+    "journal": "Who changed what, when, and with which result.",
     "logs": "What the agent has logged.",
     "credentials": "What another program needs to reach the tunnels.",
 }
@@ -33,6 +40,11 @@ PROGRAM = {
 MODULES = {
     "manage": "resource_wireguard.cli.service",
     "doctor": "resource_wireguard.cli.doctor",
+    "undo": "resource_wireguard.cli.history",
+    "confirm": "resource_wireguard.cli.history",
+    "drift": "resource_wireguard.cli.history",
+    "journal": "resource_wireguard.cli.history",
+    "backup": "resource_wireguard.cli.backup",
     "plan": "resource_wireguard.cli.plan",
     "logs": "resource_wireguard.cli.logs",
     "credentials": "resource_wireguard.cli.credentials",
@@ -110,7 +122,8 @@ class Root(Group):
 def _sections() -> list[tuple[str, dict[str, str]]]:
     return [
         ("The service", SERVICE),
-        ("Networks", registry.feature_groups()),
+        ("Networks", {**registry.feature_groups(), **registry.feature_actions()}),
+        ("Changes", CHANGES),
         ("Looking", {**registry.feature_commands(), **LOOKING}),
         ("This program", PROGRAM),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from resource_wireguard import __version__
-from resource_wireguard.engine import recall
+from resource_wireguard.engine import backup, recall
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command, Feature
 from resource_wireguard.host.render import lines_of
@@ -48,5 +48,6 @@ def feature() -> Feature:
         Command("agent.stop", Nothing, agent_stop),
         Command("agent.purge", Nothing, agent_purge),
         *recall.COMMANDS,
+        *backup.COMMANDS,
     )
     return Feature("engine", commands=commands)

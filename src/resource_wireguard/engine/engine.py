@@ -22,7 +22,7 @@ from resource_wireguard.engine.reconcile import (
     reconcile,
 )
 from resource_wireguard.errors import StoreError
-from resource_wireguard.host.diff import Action, diff
+from resource_wireguard.host.diff import Action, Plan, diff
 from resource_wireguard.host.facts import Facts, Observation, Problem, Questions
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Sysctl
@@ -60,6 +60,7 @@ class Engine:
         self.history = History(resources.store, resources.clock, recorded)
         self._asked = Questions()
         self._refused: tuple[Problem, ...] = ()
+        self._told: tuple[Plan, tuple[Problem, ...]] = ((), ())
         self._settled: Report | None = None
         self._owed: frozenset[Action] = frozenset()
 
@@ -221,6 +222,11 @@ class Engine:
         return self.last.facts
 
     def _note(self, trigger: str, report: Report) -> None:
+        """Tell of a pass, unless it failed at just what the one before failed at: retries go on for ever."""
+        told = (report.done, report.problems)
+        if report.drift and told == self._told:
+            return
+        self._told = told
         for line in lines_of(report.done):
             log.info("%s (%s)", line, trigger or self.actor)
         for problem in report.problems:

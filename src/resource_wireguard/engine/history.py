@@ -164,10 +164,9 @@ def _triggers(store: Store, table: str) -> Iterator[str]:
         "DELETE": f"""'INSERT INTO "{table}" ({named}) VALUES (' || {old_values} || ')'""",  # noqa: S608
     }
     for verb, sql in undo.items():
-        yield (
-            f'CREATE TEMP TRIGGER IF NOT EXISTS "undo_{verb}_{table}" AFTER {verb} ON "{table}" '  # noqa: S608
-            f"BEGIN INSERT INTO change_log (change, sql) SELECT id, {sql} FROM open_change; END"
-        )
+        noted = f"INSERT INTO change_log (change, sql) SELECT id, {sql} FROM open_change"  # noqa: S608
+        name = f'"undo_{verb}_{table}"'
+        yield f'CREATE TEMP TRIGGER IF NOT EXISTS {name} AFTER {verb} ON "{table}" BEGIN {noted}; END'
 
 
 def _pairs(row: str, columns: Iterable[str], between: str) -> str:

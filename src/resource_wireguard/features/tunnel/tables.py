@@ -8,7 +8,7 @@ Lists of prefixes and addresses lie in one column each, parted by spaces, in the
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -235,6 +235,14 @@ def delete_tunnel(resources: Resources, name: str) -> None:
     resources.store.execute("DELETE FROM tunnels WHERE name = ?", name)
 
 
+def let_go_of_ports(store: Store, names: Iterable[str], wanted: Iterable[int]) -> None:
+    """Give tunnels that are about to be put other ports first, which nobody wants: so two can swap theirs."""
+    taken = {port for (port,) in store.query("SELECT listen_port FROM tunnels")}.union(wanted)
+    free = (port for port in range(65_535, 0, -1) if port not in taken)
+    for name in names:
+        store.execute("UPDATE tunnels SET listen_port = ? WHERE name = ?", next(free), name)
+
+
 def put_peer(
     resources: Resources, tunnel: str, spec: PeerSpec, private_key: PrivateKey | None = None
 ) -> None:
@@ -252,6 +260,8 @@ def put_peer(
     row = _peer_row(store, owner, spec.name)
     if spec.preshared_key is not None:
         resources.secrets.put(_preshared_name(owner, row), spec.preshared_key)
+    else:
+        resources.secrets.delete(_preshared_name(owner, row))
     if private_key is not None:
         resources.secrets.put(_peer_private_name(owner, row), private_key)
 

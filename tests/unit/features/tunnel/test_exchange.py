@@ -16,7 +16,8 @@ from resource_wireguard.model.formats.config import WgQuickConfig
 from resource_wireguard.model.formats.wgquick import parse
 from resource_wireguard.model.settings import Settings
 from resource_wireguard.model.specs import NO_TABLE, TunnelSpec
-from resource_wireguard.system.fake import FakeHost, UdpSocket
+from resource_wireguard.system.fake import FakeHost
+from resource_wireguard.system.fake_kernel import UdpSocket
 
 FULL = f"""[Interface]
 PrivateKey = {PRIVATE}
