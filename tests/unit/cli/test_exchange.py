@@ -144,6 +144,12 @@ def test_a_qr_code_is_drawn_in_both_ways(run: Run, agent: FakeAgent) -> None:
     assert "\u2588" in drawn or "\u2580" in drawn
 
 
+def test_comments_are_not_drawn(run: Run, agent: FakeAgent) -> None:
+    bare = run("peer", "config", "home", "phone", "--qr").stdout
+    agent.result("peer.config", {"config": f"# tunnel home, peer phone\n{CONFIG}", "notes": []})
+    assert run("peer", "config", "home", "phone", "--qr").stdout == bare
+
+
 @pytest.mark.parametrize("format_", ["qr", "png", "svg"])
 def test_a_picture_without_keys_is_refused(run: Run, agent: FakeAgent, format_: str) -> None:
     refused = run("content", "get", "home", "--format", format_)
