@@ -99,7 +99,9 @@ def run(kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, dead
 
 def _command_line(kernel: Path, shared: Path, scratch: str, output_fd: int) -> list[str]:
     # Each system call of the guest switches between two processes of the host: on one CPU, 3 times as fast.
-    pin = ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0)))]
+    # Which one goes by our pid, so that the guests of two test runs are likely to have one each.
+    cpus = sorted(os.sched_getaffinity(0))
+    pin = ["taskset", "--cpu-list", str(cpus[os.getpid() % len(cpus)])]
     root = ["rootfstype=hostfs", "rootflags=/", "ro", f"init={shared}/init"]
     consoles = ["con=null", "con0=null,fd:1", f"con1=null,fd:{output_fd}", "quiet"]
     return [*pin, str(kernel), f"mem={MEMORY}", f"uml_dir={scratch}/", *root, *consoles]

@@ -391,6 +391,8 @@ class Agent:
     source: Path = CHECKOUT / "src"
     settings: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    commands: Path | None = None
+    """Where an installed product's command lies; None runs the source."""
 
     @property
     def socket_path(self) -> Path:
@@ -412,15 +414,16 @@ class Agent:
             "PATH": os.environ["PATH"],
             "HOME": str(self.config_dir),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(self.source),
+            **({} if self.commands else {"PYTHONPATH": str(self.source)}),
             "PYTHONDONTWRITEBYTECODE": "1",
             "CONFIG_DIR": str(self.config_dir),
             "WIREGUARD_ENGINE": engine_setting(self.engine),
             **self.settings,
         }
 
-    def start(self) -> "Agent":
-        """Start it and wait until it answers."""
+    def start(self, commands: Path | None = None) -> "Agent":
+        """Start it, of an installed product if one is given, and wait until it answers."""
+        self.commands = commands or self.commands
         self.spawn()
         wait_until(self._answers, what="the agent's socket")
         return self
@@ -428,16 +431,7 @@ class Agent:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it without waiting."""
         self.config_dir.mkdir(mode=0o700, exist_ok=True)
-        argv = [
-            "ip",
-            "netns",
-            "exec",
-            self.namespace.name,
-            sys.executable,
-            "-m",
-            "resource_wireguard",
-            "agent",
-        ]
+        argv = ["ip", "netns", "exec", self.namespace.name, *self.program(), "agent"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 argv,
@@ -490,7 +484,13 @@ class Agent:
     def cli(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """The real command line; it needs no namespace, as it only knows the socket."""
         environment = {**self.environment(), **more.pop("env", {})}
-        return run(sys.executable, "-m", "resource_wireguard", *words, check=False, env=environment, **more)
+        return run(*self.program(), *words, check=False, env=environment, **more)
+
+    def program(self) -> list[str]:
+        """How to start agent and command line."""
+        if self.commands:
+            return [str(self.commands / "resource-wireguard")]
+        return [sys.executable, "-m", "resource_wireguard"]
 
     def make_tunnel(self, **request: Any) -> dict[str, Any]:
         """tunnel.create under a fresh name."""

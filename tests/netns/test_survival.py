@@ -166,9 +166,9 @@ class MortalAgent(Agent):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(argv, stderr=log, env=self.environment(), **pipes)
 
-    def live(self, actions: int = 0) -> bool:
-        """Begin a life that ends after so many actions (0: never); False if its first pass was its last."""
-        self.process.stdin.write(f"{actions}\n")
+    def live(self, lifetime: float = 0) -> bool:
+        """Begin a life that ends after so many actions (int) or seconds (float); False if it is over."""
+        self.process.stdin.write(f"{lifetime}\n")
         self.process.stdin.flush()
         wait_until(lambda: self._is_dead() or self._answers(), what="a life or a death")
         return not self._is_dead()
@@ -300,6 +300,27 @@ def test_killed_after_any_action_of_removing_the_next_start_converges(stage: Sta
         stage.check_whole(f"killed after action {position} of removing")
     assert position > 4
     stage.check_empty("at the end")
+    agent.live()
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_any_moment_of_a_start_the_next_start_converges(stage: Stage) -> None:
+    """Also in the middle of an action: with a link not yet marked, or an engine without its link."""
+    agent = stage.agent
+    agent.stop()
+    begun = time.monotonic()
+    agent.live()
+    whole_start = time.monotonic() - begun
+    agent.stop()
+    moments = 24 if SLOWNESS == 1 else 6
+    for number in range(moments):
+        moment = whole_start * (number + 1) / moments
+        agent.live(moment)
+        assert agent.death() == -signal.SIGALRM
+        assert agent.live()
+        stage.check_whole(f"killed {moment * 1000:.0f} ms after its start")
+        agent.stop()
+        stage.check_empty(f"killed {moment * 1000:.0f} ms after its start, converged, stopped")
     agent.live()
 
 

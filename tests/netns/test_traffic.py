@@ -139,7 +139,8 @@ def plain_exit(private: str, peer_key: str) -> str:
 
 
 def test_a_default_route_into_the_tunnel_does_not_loop(lab: Lab, other: Agent, engine: str) -> None:
-    """Our host as the client of a plain exit: all goes in, but the tunnel's own packets stay outside."""
+    """Our host as the client of a plain exit: all goes in, but the tunnel's own packets, whose way
+    is by the default gateway as well, stay outside."""
     private, public = key_pair()
     made = other.start().make_tunnel(addresses=["10.99.0.2/24", "fd99::2/64"])
     lab.server.ip("address add 203.0.113.5/32 dev lo", "address add 2001:db8:5::5/128 dev lo")
@@ -149,16 +150,18 @@ def test_a_default_route_into_the_tunnel_does_not_loop(lab: Lab, other: Agent, e
         lab.server.capture(interface, ECHO_REQUESTS) as inside,
     ):
         other.call(
-            "peer.add", tunnel=made["name"], name="exit", public_key=public, endpoint="192.0.2.1:4999",
+            "peer.add", tunnel=made["name"], name="exit", public_key=public, endpoint="198.51.100.1:4999",
             routes=["0.0.0.0/0", "::/0"], addresses=[], preshared_key="none",
         )  # fmt: skip
         with lab.server.capture("eth0", "ip or ip6") as outside:
             assert lab.laptop.ping("203.0.113.5")
             assert lab.laptop.ping("2001:db8:5::5")
         assert lab.laptop.ping("192.0.2.1"), "what is on the local link stays there"
+        mark = lab.laptop.wg(made["interface"]).fwmark
+        assert mark and f"not from all fwmark {mark:#x} " in lab.laptop.exec("ip", "rule").stdout
     assert any("203.0.113.5" in line for line in inside)
     assert any("2001:db8:5::5" in line for line in inside)
-    assert any("192.0.2.2.51820 > 192.0.2.1.4999" in line for line in outside)
+    assert any("192.0.2.2.51820 > 198.51.100.1.4999" in line for line in outside)
     assert not any("203.0.113.5" in line or "2001:db8:5::5" in line for line in outside)
     other.end()
     assert "fwmark" not in lab.laptop.exec("ip", "rule").stdout + lab.laptop.exec("ip", "-6", "rule").stdout

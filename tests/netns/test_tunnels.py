@@ -194,8 +194,9 @@ def test_the_registry_of_ports_of_a_vrooli_checkout_is_respected(lab: Lab, tmp_p
     script = tmp_path / "scripts" / "resources" / "port_registry.sh"
     script.parent.mkdir(parents=True)
     script.write_text(
-        '#!/usr/bin/env bash\ncase $1 in\n--export-json) echo \'{"wireguard": 51820, "other": 51821}\' ;;\n'
-        "--get-all-allocated) echo 51822 ;;\nesac\n"
+        "#!/usr/bin/env bash\ncase $1 in\n"
+        '--export-json) echo \'{"resource_ports":{"wireguard":51820,"other":51821}}\' ;;\n'
+        "--get-all-allocated) printf '51820\\n51821\\n51822\\n' ;;\nesac\n"
     )
     script.chmod(0o755)
     agent = lab.agent(lab.internet, settings={"APP_ROOT": str(tmp_path)}).start()

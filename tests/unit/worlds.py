@@ -45,7 +45,7 @@ def compile_pieces(specs: Specs, _: object) -> Sequence[Piece]:
     return specs.by_feature.get("pieces", ())
 
 
-def asked_sysctls(specs: Specs) -> Questions:
+def asked_sysctls(specs: Specs, _: object) -> Questions:
     """A sysctl that a feature wants is one that it asks for."""
     records = [record for piece in compile_pieces(specs, None) for record in piece.records]
     return Questions(sysctls=frozenset(r.name for r in records if isinstance(r, Sysctl)))

@@ -13,6 +13,7 @@ from typing import Any
 from resource_wireguard.cli.client import call, config_dir, log_path
 from resource_wireguard.errors import (
     AlreadyRunning,
+    AlreadyStopped,
     HostError,
     PermissionDenied,
     ResourceError,
@@ -129,7 +130,7 @@ def held(pid: int) -> Iterator[int]:
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        raise ServiceNotRunning("the service is not running", "") from None
+        raise AlreadyStopped("the service is not running", "") from None
     try:
         yield handle
     finally:

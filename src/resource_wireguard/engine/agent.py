@@ -17,6 +17,7 @@ import msgspec
 
 from resource_wireguard.engine.bus import answer
 from resource_wireguard.engine.engine import Engine
+from resource_wireguard.engine.notify import Notifier
 from resource_wireguard.errors import AlreadyRunning, HostError, ResourceError
 from resource_wireguard.host.facts import Facts
 from resource_wireguard.model.specs import Specs
@@ -41,13 +42,16 @@ REQUEST_MOST = 16 * 1024 * 1024
 REQUEST_WITHIN = 10.0
 """Seconds a client may take to send its line, so that a silent one holds no connection for ever."""
 
+PASS_AT_LEAST_EVERY = 3 * PERIOD
+"""Seconds without a pass after which the agent does not call itself alive any more."""
+
 T = TypeVar("T")
 
 
 class Agent:
     """Serves one engine on one socket until it is told to end."""
 
-    def __init__(self, engine: Engine, socket_path: Path) -> None:
+    def __init__(self, engine: Engine, socket_path: Path, notifier: Notifier | None = None) -> None:
         self._engine = engine
         self._socket_path = socket_path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -56,6 +60,8 @@ class Agent:
         self._ended = asyncio.Event()
         self._last_pass = 0.0
         self._alarm: asyncio.TimerHandle | None = None
+        self._passed_at = 0.0
+        self._notifier = notifier or Notifier()
 
     async def run(self) -> None:
         """The first pass, then commands, events and the clock, until a signal or a stop command."""
@@ -64,14 +70,17 @@ class Agent:
             loop.add_signal_handler(number, self._ended.set)
         await self._pass("start")
         server = await self._listen()
-        tasks = [asyncio.create_task(self._keep()), *self._sources()]
+        tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._watchdog()), *self._sources()]
         log.info("ready on %s", self._socket_path)
+        self._notifier.tell("READY=1")
         await self._ended.wait()
+        self._notifier.tell("STOPPING=1")
         server.close()
         for task in tasks:
             task.cancel()
         with contextlib.suppress(FileNotFoundError):
             self._socket_path.unlink()
+        await self._end()
         self._thread.shutdown()
 
     # What sources work with -------------------------------------------------------------------
@@ -132,7 +141,8 @@ class Agent:
             log.error("the pass broke off: %s", error.message)  # noqa: TRY400 - one clear line
         except Exception:  # the edge: one broken pass must not end the agent
             log.exception("the pass broke off by a bug")
-        self._last_pass = loop.time() - begun
+        self._passed_at = loop.time()
+        self._last_pass = self._passed_at - begun
         await self._set_alarm()
         self._looked.set()
 
@@ -143,6 +153,22 @@ class Agent:
             self._alarm.cancel()
         loop = asyncio.get_running_loop()
         self._alarm = loop.call_later(left, self._dirty.set) if left is not None else None
+
+    async def _end(self) -> None:
+        try:
+            await self._in_engine(self._engine.end)
+        except ResourceError as error:
+            log.error("not all could be saved: %s", error.message)  # noqa: TRY400 - one clear line
+
+    async def _watchdog(self) -> None:
+        """Say that we live, as often as the service manager wants, while the engine's thread does work."""
+        if self._notifier.watchdog is None:
+            return
+        while True:
+            await self._in_engine(lambda: None)  # a thread that hangs never comes back from this
+            if asyncio.get_running_loop().time() - self._passed_at < PASS_AT_LEAST_EVERY:
+                self._notifier.tell("WATCHDOG=1")
+            await asyncio.sleep(self._notifier.watchdog / 3)
 
     def _unfinished(self) -> bool:
         last = self._engine.last

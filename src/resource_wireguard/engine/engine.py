@@ -54,7 +54,7 @@ class Engine:
         self.progress: Callable[[str], None] = lambda _: None
         self.events: Events = resources.host.events()
         self.stopping = False
-        self._world = World(self.features, resources.host, resources.clock, self.events.drain)
+        self._world = World(self.features, resources.host, resources.clock, self.events.drain, self._tell)
         self._journal = Journal(resources.store, resources.clock)
         recorded = [table for feature in self.features for table in feature.recorded]
         self.history = History(resources.store, resources.clock, recorded)
@@ -95,7 +95,7 @@ class Engine:
             with self.resources.store.transaction():
                 answered = work()
                 specs = self.specs()
-                seen = self.resources.host.observe(questions_of(self.features, specs))
+                seen = self.resources.host.observe(questions_of(self.features, specs, self.resolved))
                 facts = Facts(self.resources.clock.now(), seen, self.resolved)
                 answers.append((answered, compare(self._world, specs, facts)))
                 raise _Rehearsed
@@ -112,8 +112,8 @@ class Engine:
         """Run a pass and say what is left. The journal and the log name the trigger."""
         self._take_back_unconfirmed()
         specs = Specs() if self.stopping else self.specs()
-        known = self._still_known(specs)
-        self._asked = questions_of(self.features, specs)
+        known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
+        self._asked = questions_of(self.features, specs, self.resolved)
         leave = self._foreign if self.drift == "report" and not self.stopping else None
         self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls, leave)
         self._refused = self.last.problems
@@ -143,7 +143,7 @@ class Engine:
     def report(self) -> Report:
         """A fresh look that changes nothing; while drift is left, with what the last pass was refused."""
         specs = self.specs()
-        self._asked = questions_of(self.features, specs)
+        self._asked = questions_of(self.features, specs, self.resolved)
         seen = look(self._world, specs, self.resolved)
         if seen.drift:
             problems = tuple(dict.fromkeys(seen.problems + self._refused))
@@ -191,12 +191,32 @@ class Engine:
             self._journal.forget_sysctls()
         return lines_of(report.done) + [f"restore sysctl {a.record.key}" for a in restored]
 
+    def end(self) -> None:
+        """The last thing that is done: what features hold in memory alone is saved."""
+        for feature in self.features:
+            if feature.ending:
+                feature.ending(self.resources)
+
+    def _tell(self, facts: Facts) -> None:
+        """Let features see what was seen; what they cannot save is no reason to see nothing."""
+        for feature in self.features:
+            if feature.observed:
+                try:
+                    feature.observed(self.resources, self.last_specs, facts)
+                except StoreError as error:
+                    log.error("'%s' could not be saved: %s", feature.name, error.message)  # noqa: TRY400
+
     def _still_known(self, specs: Specs) -> Facts | None:
         """The last look's facts, if nothing was reported since and they answer all questions of now."""
         if self.last is None or self.anything_new() or not self.last.observation.complete:
             return None
         aged = self.resources.clock.now() - self.last.facts.now > KNOWN_FOR
-        if aged or self.last.drift or self.last.problems or questions_of(self.features, specs) != self._asked:
+        if (
+            aged
+            or self.last.drift
+            or self.last.problems
+            or questions_of(self.features, specs, self.resolved) != self._asked
+        ):
             return None
         return self.last.facts
 

@@ -1,6 +1,6 @@
 """What a feature is: specs it loads, a pure compiler, commands, and sources of facts."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ class Resources(msgspec.Struct, frozen=True):
     settings: Settings
 
 
-def _nothing_asked(_: Specs) -> Questions:
+def _nothing_asked(_: Specs, __: Mapping[str, str]) -> Questions:
     return Questions()
 
 
@@ -38,16 +38,19 @@ class Feature(msgspec.Struct, frozen=True):
     """One feature, as its folder offers it and the registry lists it.
 
     migrations are SQL scripts, applied once each and in order. load reads the feature's own specs.
-    compile is pure; questions names what it wants to find in the facts. sources run for ever and learn.
-    recorded names those of its tables that hold what was observed rather than said, such as counters: undo
-    and back-ups leave them alone.
+    compile is pure; questions names, from specs and resolved names, what it wants to find in the facts.
+    sources run for ever and learn. observed is told of each look at the host, with the specs that are
+    wanted; ending comes once, last. recorded names those of its tables that hold what was observed rather
+    than said, such as counters: undo and back-ups leave them alone.
     """
 
     name: str
     migrations: tuple[str, ...] = ()
     load: Callable[[Resources], Any] | None = None
     compile: Callable[[Specs, Facts], Sequence[Piece]] | None = None
-    questions: Callable[[Specs], Questions] = _nothing_asked
+    questions: Callable[[Specs, Mapping[str, str]], Questions] = _nothing_asked
     commands: tuple[Command, ...] = ()
     sources: tuple[Callable[[Any], Awaitable[None]], ...] = ()
     recorded: tuple[str, ...] = ()
+    observed: Callable[[Resources, Specs, Facts], None] | None = None
+    ending: Callable[[Resources], None] | None = None

@@ -35,8 +35,8 @@ class Host(Protocol):
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
         """Carry out a plan; what the kernel refuses becomes a Problem, and other interfaces go on."""
 
-    def survey(self) -> Survey:
-        """What addresses, ports and names are in use on the host, by whomever."""
+    def survey(self, *, registry: bool = False) -> Survey:
+        """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
 
     def events(self) -> Events:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""

@@ -7,8 +7,9 @@ import msgspec
 from resource_wireguard.engine.feature import Feature
 from resource_wireguard.engine.ports import Clock, Host
 from resource_wireguard.host.diff import Action, Plan, diff
-from resource_wireguard.host.facts import Facts, Observation, Path, Problem, Questions
-from resource_wireguard.host.state import HostState, build
+from resource_wireguard.host.facts import Facts, Observation, Path, PeerFacts, Problem, Questions
+from resource_wireguard.host.state import Device, HostState, build
+from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.specs import Specs
 
 ROUNDS = 3
@@ -46,21 +47,36 @@ class Report(msgspec.Struct, frozen=True):
         return self.desired.owner_of(action.record) or self.observation.state.owner_of(action.record)
 
 
+class Memory:
+    """What devices knew of their peers when they were last seen, by interface; none of it is copied."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, Mapping[tuple[str, PublicKey], PeerFacts]] = {}
+
+    def keep(self, seen: Observation) -> Mapping[str, Mapping[tuple[str, PublicKey], PeerFacts]]:
+        """Add an observation; what is known now."""
+        self._peers = {**self._peers, **dict.fromkeys(seen.state.of(Device), seen.peers)}
+        return self._peers
+
+
 class World(msgspec.Struct, frozen=True):
     """The unchanging part of a pass: who compiles, for which host, by which clock.
 
     before_look forgets the host's events up to now: the look that follows sees what they told of.
+    after_look is told what was seen.
     """
 
     features: Sequence[Feature]
     host: Host
     clock: Clock
     before_look: Callable[[], object] = lambda: None
+    after_look: Callable[[Facts], object] = lambda _: None
+    memory: Memory = msgspec.field(default_factory=Memory)
 
 
-def questions_of(features: Sequence[Feature], specs: Specs) -> Questions:
+def questions_of(features: Sequence[Feature], specs: Specs, resolved: Mapping[str, str]) -> Questions:
     """All that the features want to find in the next observation."""
-    asked = [feature.questions(specs) for feature in features]
+    asked = [feature.questions(specs, resolved) for feature in features]
     return Questions(
         paths=frozenset[Path]().union(*(questions.paths for questions in asked)),
         sysctls=frozenset[str]().union(*(questions.sysctls for questions in asked)),
@@ -75,8 +91,10 @@ def compile_specs(features: Sequence[Feature], specs: Specs, facts: Facts) -> Ho
 def look(world: World, specs: Specs, resolved: Mapping[str, str]) -> Report:
     """Observe and diff, without changing anything."""
     world.before_look()
-    observation = world.host.observe(questions_of(world.features, specs))
-    return compare(world, specs, Facts(world.clock.now(), observation, resolved))
+    observation = world.host.observe(questions_of(world.features, specs, resolved))
+    facts = Facts(world.clock.now(), observation, resolved, world.memory.keep(observation))
+    world.after_look(facts)
+    return compare(world, specs, facts)
 
 
 def compare(world: World, specs: Specs, facts: Facts) -> Report:

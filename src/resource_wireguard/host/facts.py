@@ -23,6 +23,18 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     tx_bytes: int = 0
 
 
+class LinkFacts(msgspec.Struct, frozen=True, gc=False):
+    """What the kernel counts of an interface: packets it could not carry, since the interface was made.
+
+    errors: without a session, or from an address its peer may not use. dropped: no room in a queue.
+    """
+
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something that could not be observed or applied; interface '' where it concerns the whole host."""
 
@@ -50,6 +62,7 @@ class Observation(msgspec.Struct, frozen=True):
 
     engine is what new links would be made with: 'kernel', 'userspace', or None where there is neither.
     path_mtu answers the questions asked, in bytes; default_mtu is that of the default route's link.
+    links has the counters of our interfaces by name.
     """
 
     state: HostState = HostState()
@@ -59,6 +72,7 @@ class Observation(msgspec.Struct, frozen=True):
     default_mtu: int = 1500
     problems: tuple[Problem, ...] = ()
     complete: bool = True
+    links: Mapping[str, LinkFacts] = {}
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -77,11 +91,15 @@ class Survey(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """All that compile may know besides specs; now is Unix time in seconds."""
+    """All that compile may know besides specs; now is Unix time in seconds.
+
+    heard is what each device knew of its peers when it was last seen: a device that has died knows nothing.
+    """
 
     now: float
     observation: Observation = Observation()
     resolved: Mapping[str, str] = {}
+    heard: Mapping[str, Mapping[tuple[str, PublicKey], PeerFacts]] = {}
 
     def handshake_age(self, interface: str, key: PublicKey) -> float | None:
         """Seconds since the latest handshake with a peer, None where there was none."""

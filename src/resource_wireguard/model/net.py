@@ -39,7 +39,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     @property
     def is_name(self) -> bool:
         """Whether the host has to be resolved."""
-        return not _is_address(self.host)
+        return not is_address(self.host)
 
 
 def parse_prefix(text: str, what: str = "prefix") -> str:
@@ -93,11 +93,20 @@ def parse_port(text: str | int, what: str = "port") -> int:
     return port
 
 
-def parse_mtu(value: int) -> int:
-    """Bytes a tunnel's packet may have."""
+MTU_MIN_IPV6 = 1280
+"""Bytes: a link with less is given no IPv6 address by the kernel (RFC 8200, section 5)."""
+
+
+def parse_mtu(value: int, addresses: Iterable[str] = ()) -> int:
+    """Bytes a packet may have in a tunnel with these addresses."""
     if not MTU_MIN <= value <= MTU_MAX:
         raise InvalidInput(
             f"mtu {value} is out of range", f"use {MTU_MIN} to {MTU_MAX} bytes, or leave it to be found"
+        )
+    if value < MTU_MIN_IPV6 and any(map(is_v6, addresses)):
+        raise InvalidInput(
+            f"mtu {value} is too small for the tunnel's IPv6 addresses",
+            f"use at least {MTU_MIN_IPV6}, or give the tunnel IPv4 addresses only",
         )
     return value
 
@@ -181,7 +190,7 @@ def _split_endpoint(text: str) -> tuple[str, str | None]:
 
 
 def _canonical_host(host: str, text: str) -> str:
-    if _is_address(host):
+    if is_address(host):
         return host if "%" in host else str(ipaddress.ip_address(host))
     numeric = host.replace(".", "").isdigit()
     if numeric or not _HOSTNAME.fullmatch(host):
@@ -189,7 +198,8 @@ def _canonical_host(host: str, text: str) -> str:
     return host
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host needs no resolving."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

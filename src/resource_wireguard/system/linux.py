@@ -1,12 +1,13 @@
 """The real host: observe and apply, assembled of one driver for each kind of kernel object."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.diff import Plan
-from resource_wireguard.host.facts import Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.facts import Path as NetworkPath
 from resource_wireguard.host.state import (
     HostState,
@@ -23,9 +24,10 @@ from resource_wireguard.system import netlink, routing, sysctl
 from resource_wireguard.system.apply import Application
 from resource_wireguard.system.engines import Engines
 from resource_wireguard.system.events import NetlinkEvents
-from resource_wireguard.system.messages import NetlinkSocket
+from resource_wireguard.system.messages import KernelRefused, NetlinkSocket
 from resource_wireguard.system.netlink import SeenLink
 from resource_wireguard.system.nftables import Nftables
+from resource_wireguard.system.port_registry import reserved_ports
 from resource_wireguard.system.survey import survey
 from resource_wireguard.system.wireguard import WireGuard
 
@@ -48,6 +50,7 @@ class LinuxHost:
         self._wireguard = WireGuard()
         self._engines = Engines(settings.engine, self._wireguard.has_kernel, engine_log)
         self._nftables = Nftables()
+        self._port_registry = settings.port_registry
 
     def close(self) -> None:
         """End the conversations with the kernel; tunnels and engines go on."""
@@ -78,15 +81,16 @@ class LinuxHost:
             default_mtu=look.part(lambda: self._default_mtu(mtu), DEFAULT_MTU),
             problems=tuple(look.problems),
             complete=look.complete,
+            links=look.counters,
         )
 
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
         """Carry out a plan in its order; one Problem for each interface or object that failed."""
         return Application(self._kernel, self._wireguard, self._engines, self._nftables).run(plan)
 
-    def survey(self) -> Survey:
-        """What addresses, ports and names are in use on the host, by whomever."""
-        return survey(self._kernel)
+    def survey(self, *, registry: bool = False) -> Survey:
+        """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
+        return survey(self._kernel, reserved_ports(self._port_registry) if registry else {})
 
     def events(self) -> NetlinkEvents:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
@@ -98,6 +102,7 @@ class LinuxHost:
         look.add(ours)
         names = {seen.index: seen.name for seen in links if (Link, seen.name) in look}
         look.add(look.part(lambda: list(netlink.addresses(self._kernel, names)), []) if names else ())
+        look.counters.update(self._counters(names))
         readings, problems = self._wireguard.read({link.name: link.engine for link in ours})
         look.problems.extend(problems)
         for reading in readings:
@@ -105,6 +110,12 @@ class LinuxHost:
             look.objects.setdefault(Peer, {}).update(reading.peers)
             look.objects.setdefault(PeerEndpoint, {}).update(reading.endpoints)
             look.facts.update(reading.facts)
+
+    def _counters(self, names: dict[int, str]) -> Iterator[tuple[str, LinkFacts]]:
+        """Of each link that is still there: a link without counters hides nothing that matters to a plan."""
+        for index, name in names.items():
+            with suppress(KernelRefused):
+                yield name, netlink.counters(self._kernel, index)
 
     def _look_at_routing(self, look: "_Look", links: list[SeenLink]) -> None:
         names = {link.index: link.name for link in links}
@@ -140,6 +151,7 @@ class _Look:
     def __init__(self) -> None:
         self.objects: dict[type[Record], dict[Key, Record]] = {}
         self.facts: dict[tuple[str, PublicKey], PeerFacts] = {}
+        self.counters: dict[str, LinkFacts] = {}
         self.problems: list[Problem] = []
         self.complete = True
 

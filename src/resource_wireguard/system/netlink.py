@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from resource_wireguard.host.facts import LinkFacts
 from resource_wireguard.host.ownership import LINK_GROUP, PROTOCOL, tunnel_of
 from resource_wireguard.host.state import Address
 from resource_wireguard.system.messages import (
@@ -28,6 +29,7 @@ NETLINK_ROUTE = 0
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_GETSTATS = 94
 
 _IFNAME, _MTU, _LINKINFO, _IFALIAS, _GROUP, _EXT_MASK = 3, 4, 18, 20, 27, 29
 _INFO_KIND = 1
@@ -39,6 +41,11 @@ _SCOPE_LINK = 253
 
 _ifinfomsg = struct.Struct("=BxHiII")
 _ifaddrmsg = struct.Struct("=BBBBI")
+
+_STATS_LINK_64 = 1
+_if_stats_msg = struct.Struct("=BxHII")
+_error_counters = struct.Struct("=32x4Q")
+"""struct rtnl_link_stats64: packets and bytes both ways first, then errors and drops both ways."""
 
 FAMILY_OF_VERSION = {4: 2, 6: 10}
 """AF_INET and AF_INET6, as Linux numbers them."""
@@ -82,6 +89,13 @@ def link(kernel: NetlinkSocket, name: str) -> SeenLink | None:
         if refusal.number == errno.ENODEV:
             return None
         raise
+
+
+def counters(kernel: NetlinkSocket, index: int) -> LinkFacts:
+    """What a link could not carry; asked for one link, as a dump would count for all of a host's."""
+    request = _if_stats_msg.pack(0, 0, index, 1 << (_STATS_LINK_64 - 1))
+    found = attributes(kernel.ask(_GETSTATS, request), _if_stats_msg.size)
+    return LinkFacts(*_error_counters.unpack_from(found[_STATS_LINK_64]))
 
 
 def create_wireguard(kernel: NetlinkSocket, name: str) -> None:

@@ -1,17 +1,17 @@
 """What is in use on the host, by whomever: asked before a prefix, a port or a name is chosen."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from resource_wireguard.host.facts import Survey
-from resource_wireguard.system import netlink, routing, uapi
+from resource_wireguard.system import netlink, routing, sysctl, uapi
 from resource_wireguard.system.messages import NetlinkSocket
 
 _UDP_TABLES = ("udp", "udp6", "udplite", "udplite6")
 
 
-def survey(kernel: NetlinkSocket) -> Survey:
+def survey(kernel: NetlinkSocket, reserved_ports: Mapping[int, str]) -> Survey:
     """Prefixes, UDP ports and interface names of this namespace, and the names of all engines' sockets."""
     links = netlink.links(kernel)
     names = {link.index: link.name for link in links}
@@ -22,6 +22,8 @@ def survey(kernel: NetlinkSocket) -> Survey:
         udp_ports=frozenset(udp_ports()),
         interfaces=frozenset({*names.values(), *_live_sockets()}),
         public_address=public_address(kernel, names),
+        reserved_ports=reserved_ports,
+        ipv6=sysctl.read("net.ipv6.conf.default.disable_ipv6") == "0",
     )
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,35 @@ PEER = {
 
 CONFIG = f"[Interface]\nPrivateKey = {'A' * 43}=\nAddress = 10.13.13.2/32\n\n[Peer]\nPublicKey = {KEY}\n"
 
-AGENT = {"pid": 4711, "uptime_seconds": 72.5, "cpu_seconds": 1.25, "rss_bytes": 41943040}
+AGENT = {
+    "pid": 4711,
+    "uptime_seconds": 72.5,
+    "cpu_seconds": 1.25,
+    "cpu_percent": 0.31,
+    "rss_bytes": 41943040,
+}
+
+RATES = {"rx_rate": 2048.0, "tx_rate": None}
+
+TUNNEL_STATUS = {**TUNNEL, **RATES, "latest_handshake": "2025-06-01T12:00:00Z"}
+
+PEER_STATS = {**PEER, **RATES, "rx_total": 5 * 1024**3, "tx_total": 120}
+
+TUNNEL_STATS = {
+    "name": "home",
+    "interface": "wg-home",
+    "state": "up",
+    "rx_bytes": 5,
+    "tx_bytes": 6,
+    "rx_total": 7 * 1024**3,
+    "tx_total": 1200,
+    **RATES,
+    "rx_errors": 3,
+    "tx_errors": 39,
+    "rx_dropped": 0,
+    "tx_dropped": 17,
+    "peers": [PEER_STATS],
+}
 
 RESULTS: dict[str, Any] = {
     "tunnel.list": [TUNNEL],
@@ -64,12 +92,9 @@ RESULTS: dict[str, Any] = {
             "engine": "kernel",
             "checks": [{"code": "engine-available", "ok": True, "message": "fine", "hint": ""}],
         },
-        "tunnels": [TUNNEL],
+        "tunnels": [TUNNEL_STATUS],
     },
-    "stats": {
-        "tunnels": [{"name": "home", "state": "up", "rx_bytes": 5, "tx_bytes": 6, "peers": [PEER]}],
-        "agent": AGENT,
-    },
+    "stats": {"tunnels": [TUNNEL_STATS], "rate_seconds": 2.0, "agent": AGENT},
     "plan": {"actions": [], "problems": []},
     "agent.info": {"pid": 4711, "version": "0.1.0", "engine": "kernel"},
 }
@@ -83,7 +108,10 @@ def error(kind: str, message: str, hint: str = "", exit_code: int = 1) -> dict[s
 
 
 class FakeAgent:
-    """Remembers what it was asked, and answers from RESULTS or from what a test put into lines."""
+    """Remembers what it was asked, and answers from RESULTS or from what a test put into lines.
+
+    A line is an object, or bytes as they are, or a function that is called before the next line.
+    """
 
     def __init__(self, config_dir: Path) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -100,7 +128,8 @@ class FakeAgent:
                 line = self.rfile.readline()
                 if line:
                     with contextlib.suppress(ConnectionError):  # a client may go away
-                        self.wfile.writelines(agent.answer(json.loads(line)))
+                        for part in agent.answer(json.loads(line)):
+                            self.wfile.write(part)
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
@@ -109,13 +138,17 @@ class FakeAgent:
         self._server = Server(str(run / "agent.sock"), Conversation)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def answer(self, request: dict[str, Any]) -> list[bytes]:
+    def answer(self, request: dict[str, Any]) -> Iterator[bytes]:
         assert request.keys() == {"command", "request"}
         command = request["command"]
         self.asked.append((command, request["request"]))
         self.before()
         lines = self.lines.get(command) or [{"result": RESULTS[command]}]
-        return [line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines]
+        for line in lines:
+            if callable(line):
+                line()
+            else:
+                yield line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n"
 
     def result(self, command: str, result: Any) -> None:
         """Answer this command so from now on."""

@@ -15,7 +15,7 @@ def test_a_deadline_holds_for_an_agent_that_drips(
 ) -> None:
     """Progress every now and then must not keep a script waiting for ever."""
     monkeypatch.setenv("CONFIG_DIR", str(config_dir))
-    agent.before = lambda: time.sleep(3)
+    agent.lines["status"] = [{"progress": "still at it"}, lambda: time.sleep(0.1)] * 30
     begun = time.monotonic()
     with pytest.raises(HostError, match=r"no answer to 'status' within 0\.3 s"):
         client.call("status", within=0.3)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,17 @@ def test_the_file_is_whole_before_it_has_its_name(run: Run, agent: FakeAgent, tm
 
 def test_a_minus_is_stdout(run: Run, agent: FakeAgent) -> None:
     assert run("peer", "config", "home", "phone", "--output", "-").stdout == CONFIG
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_replaced(
+    run: Run, agent: FakeAgent, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """A pipe of the test's own stands for a device: as root, a broken check would replace the real one."""
+    target = tmp_path / "phone.conf"
+    make(target)
+    kind = stat.S_IFMT(target.stat().st_mode)
+    refused = run("peer", "config", "home", "phone", "--output", str(target))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: --output {target} is not a regular file\nhint: name a file")
+    assert (stat.S_IFMT(target.stat().st_mode), agent.connections) == (kind, 0)

@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +91,7 @@ def test_the_agent_is_a_daemon(run: Run, pid: Callable[[], int]) -> None:
 
 def test_two_starts_at_once_make_one_agent(run: Run, pid: Callable[[], int]) -> None:
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda _: run("manage", "start", "--wait"), range(4)))
+        done = list(pool.map(lambda _: run("manage", "start", "--wait", FAKE="slow"), range(4)))
     codes = sorted(start.returncode for start in done)
     assert codes == [0, 2, 2, 2], [start.stderr for start in done]
     assert is_alive(pid())
@@ -151,8 +152,11 @@ def test_a_deaf_agent_is_killed_by_force_alone(run: Run, pid: Callable[[], int])
 def test_a_stale_lock_file_is_nobody(run: Run, config_dir: Path) -> None:
     """Its pid may be that of a stranger by now: only the lock itself counts."""
     (config_dir / "run").mkdir(parents=True)
-    (config_dir / "run/agent.lock").write_text(f"{os.getpid()}\n")
-    assert run("manage", "stop", "--force").returncode == 2
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        (config_dir / "run/agent.lock").write_text(f"{stranger.pid}\n")
+        assert run("manage", "stop", "--force", "--timeout", "1").returncode == 2
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_restart_replaces_the_process_and_does_not_stop_tunnels(

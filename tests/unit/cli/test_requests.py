@@ -185,7 +185,8 @@ def test_machines_get_the_objects_of_the_bus(
         ("interface status home", ["vpn.example.org:51820", "kernel", KEY, "phone", "3.4 MiB"]),
         ("peer list home", ["phone", "online", "198.51.100.7:4711", "3.4 MiB", "120 B", " d ", " ago"]),
         ("peer show home phone", ["every 25 s", KEY, "held here"]),
-        ("stats", ["home", "phone", "3.4 MiB", "up 1 m 12 s", "40.0 MiB"]),
+        ("stats", ["home", "phone", "7.0 GiB", "5.0 GiB", "2.0 KiB/s", " 42 ", " 17", "up 1 m 12 s"]),
+        ("stats", ["1.2 s of CPU, 0.31 % now, 40.0 MiB"]),
     ],
 )
 def test_people_get_text(run: Run, agent: FakeAgent, typed: str, parts: list[str]) -> None:
@@ -235,3 +236,19 @@ def test_a_plan_is_lines_and_an_empty_one_says_so_on_stderr(run: Run, agent: Fak
     full = run("plan")
     assert (full.returncode, full.stdout) == (0, "create interface wg-home\n")
     assert full.stderr == "error: no\nhint: so\n"
+
+
+def test_a_peer_with_its_own_keys_gets_no_config(run: Run, agent: FakeAgent) -> None:
+    agent.result("peer.add", {"peer": PEER, "config": None, "notes": []})
+    added = run("peer", "add", "home", "phone", "--public-key", KEY)
+    assert (added.returncode, added.stdout) == (0, "")
+    assert added.stderr == "peer 'phone' is added to tunnel 'home'\n"
+
+
+def test_a_program_gets_config_and_peer_at_once(run: Run, agent: FakeAgent) -> None:
+    added = run("peer", "add", "home", "phone", "--format", "json")
+    assert json.loads(added.stdout) == {
+        "peer": PEER,
+        "config": CONFIG,
+        "notes": ["the endpoint is a private address"],
+    }

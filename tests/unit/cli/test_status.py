@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.fake_agent import RESULTS, TUNNEL, FakeAgent, error
+from tests.unit.cli.fake_agent import RESULTS, TUNNEL_STATUS, FakeAgent, error
 
 SICK = {
     "service": {
@@ -23,7 +23,9 @@ SICK = {
             {"code": "host-in-sync", "ok": True, "message": "fine", "hint": ""},
         ],
     },
-    "tunnels": [{**TUNNEL, "state": "down", "engine": None, "drift": ["create interface wg-home: kernel"]}],
+    "tunnels": [
+        {**TUNNEL_STATUS, "state": "down", "engine": None, "drift": ["create interface wg-home: kernel"]}
+    ],
 }
 
 

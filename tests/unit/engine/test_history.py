@@ -305,7 +305,7 @@ def test_in_report_mode_an_own_debt_is_still_paid(house: House) -> None:
     house.host.refuse(Link, "wg-home")
     with pytest.raises(Exception, match="not up"):
         house("tunnel.activate", name="home")
-    house.host._refusals.clear()
+    house.host.refusals.clear()
     assert house.engine.settle("timer").drift == ()
     assert "wg-home" in house.kernel().of(Link)
 

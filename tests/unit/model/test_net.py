@@ -186,3 +186,10 @@ def test_addresses_and_their_networks() -> None:
     assert host_prefix("10.13.13.2/24") == "10.13.13.2/32"
     assert host_prefix("fd00::2") == "fd00::2/128"
     assert not covers("10.0.0.0/8", "fd00::/8")
+
+
+def test_an_mtu_below_ipv6s_least_is_refused_where_there_are_ipv6_addresses() -> None:
+    assert parse_mtu(1279, ["10.0.0.1/24"]) == 1279
+    assert parse_mtu(1280, ["fd00::1/64"]) == 1280
+    with pytest.raises(InvalidInput, match="mtu 1279 is too small"):
+        parse_mtu(1279, ["10.0.0.1/24", "fd00::1/64"])

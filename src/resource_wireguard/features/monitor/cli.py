@@ -11,7 +11,7 @@ from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.options import format_option
-from resource_wireguard.cli.views import peer_table, tunnel_table
+from resource_wireguard.cli.views import tunnel_table
 from resource_wireguard.errors import ServiceNotRunning
 
 WITHIN = 10.0
@@ -51,19 +51,22 @@ def status(format_: str, verbose: bool) -> int:
 @click.command(cls=Command, examples=("stats", "stats home --watch", "stats --format json"))
 @click.argument("tunnel", required=False)
 @format_option
-@click.option("--watch", is_flag=True, help="Again every two seconds, with rates, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
 def stats(tunnel: str | None, format_: str, watch: bool) -> None:
-    """What the tunnels and peers have carried since their engine started."""
+    """What the tunnels and peers have carried, and carry now.
+
+    Totals outlive restarts of the service and of its engines; rates are averages of the time since the look
+    before. Errors and drops are packets that an interface could not carry since it was made.
+    """
     request = {"tunnel": tunnel} if tunnel else {}
-    found = call("stats", request, within=WITHIN)
-    output.show(found, format_, lambda found: _stats_lines(found, None, EVERY))
+    output.show(call("stats", request, within=WITHIN), format_, _stats_lines)
     while watch:
+        sys.stdout.flush()
         time.sleep(EVERY)
-        before, found = found, call("stats", request, within=WITHIN)
+        found = call("stats", request, within=WITHIN)
         if format_ == "text" and sys.stdout.isatty():
             click.clear()
-        output.show(found, format_, lambda found, before=before: _stats_lines(found, before, EVERY))  # type: ignore[misc]
-        sys.stdout.flush()
+        output.show(found, format_, _stats_lines)
 
 
 def _show_stopped(format_: str, stopped: ServiceNotRunning) -> int:
@@ -86,9 +89,9 @@ def _status_lines(found: dict[str, Any], peers: Iterable[dict[str, Any]], verbos
         ]
     )
     yield ""
-    yield from tunnel_table(tunnels)
+    yield from _tunnel_table(tunnels)
     for tunnel in peers:
-        yield from ["", f"peers of {tunnel['name']}:", *peer_table(tunnel["peers"])]
+        yield from ["", f"peers of {tunnel['name']}:", *_peer_table(tunnel["peers"])]
     checks = service["checks"] if verbose else [check for check in service["checks"] if not check["ok"]]
     if checks:
         yield ""
@@ -101,6 +104,50 @@ def _pending_words(pending: dict[str, Any] | None) -> str:
     if not pending:
         return ""
     return f"{pending['change']} (taken back in {pending['seconds_left']} s; 'confirm' keeps it)"
+
+
+def _tunnel_table(tunnels: list[dict[str, Any]]) -> Iterator[str]:
+    if not tunnels:
+        yield from tunnel_table(tunnels)  # says how to make one
+        return
+    head = (
+        "TUNNEL",
+        "STATE",
+        "INTERFACE",
+        "PORT",
+        "ENDPOINT",
+        "ADDRESSES",
+        "ONLINE",
+        "HANDSHAKE",
+        "IN",
+        "OUT",
+    )
+    yield from output.table(head, [_tunnel_row(tunnel) for tunnel in tunnels])
+
+
+def _tunnel_row(tunnel: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        tunnel["name"],
+        tunnel["state"],
+        tunnel["interface"],
+        str(tunnel["listen_port"]),
+        tunnel["endpoint"] or "-",
+        ", ".join(tunnel["addresses"]),
+        f"{tunnel['peers_online']} of {tunnel['peers']}",
+        output.ago(tunnel["latest_handshake"]),
+        _rate(tunnel["rx_rate"]),
+        _rate(tunnel["tx_rate"]),
+    )
+
+
+def _peer_table(peers: list[dict[str, Any]]) -> Iterator[str]:
+    head = ("PEER", "STATE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "IN", "OUT")
+    yield from output.table(head, [_peer_row(peer) for peer in peers])
+
+
+def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
+    handshake = output.ago(peer["latest_handshake"])
+    return (peer["name"], peer["state"], peer["endpoint"] or "-", handshake, *_carried(peer))
 
 
 def _check_lines(check: dict[str, Any]) -> Iterator[str]:
@@ -116,43 +163,27 @@ def _drift_lines(tunnels: list[dict[str, Any]]) -> Iterator[str]:
         yield from ["", "still to be done:", *drift]
 
 
-def _stats_lines(found: dict[str, Any], before: dict[str, Any] | None, seconds: float) -> Iterator[str]:
-    earlier = _by_peer(before) if before else {}
+def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
     rows = []
     for tunnel in found["tunnels"]:
-        rows.append(_stats_row(tunnel["name"], "", tunnel, earlier.get((tunnel["name"], "")), seconds))
-        for peer in tunnel["peers"]:
-            key = (tunnel["name"], peer["name"])
-            rows.append(_stats_row("", peer["name"], peer, earlier.get(key), seconds))
-    yield from output.table(("TUNNEL", "PEER", "STATE", "RECEIVED", "SENT", "IN", "OUT"), rows)
+        lost = tuple(str(tunnel[f"rx_{kind}"] + tunnel[f"tx_{kind}"]) for kind in ("errors", "dropped"))
+        rows.append((tunnel["name"], "", tunnel["state"], *_carried(tunnel), *lost))
+        rows += [("", peer["name"], peer["state"], *_carried(peer), "", "") for peer in tunnel["peers"]]
+    head = ("TUNNEL", "PEER", "STATE", "RECEIVED", "SENT", "IN", "OUT", "ERRORS", "DROPPED")
+    yield from output.table(head, rows)
     agent = found["agent"]
     up, memory = output.duration(agent["uptime_seconds"]), output.size(agent["rss_bytes"])
+    percent = agent["cpu_percent"]
+    now = f", {percent:g} % now" if percent is not None else ""
     yield ""
-    yield f"agent {agent['pid']}: up {up}, {agent['cpu_seconds']:.1f} s of CPU, {memory} of memory"
+    yield f"agent {agent['pid']}: up {up}, {agent['cpu_seconds']:.1f} s of CPU{now}, {memory} of memory"
 
 
-def _stats_row(
-    tunnel: str, peer: str, now: dict[str, Any], before: dict[str, Any] | None, seconds: float
-) -> tuple[str, ...]:
-    sizes = (output.size(now["rx_bytes"]), output.size(now["tx_bytes"]))
-    return (
-        tunnel,
-        peer,
-        now["state"],
-        *sizes,
-        *(_rate(now, before, key, seconds) for key in ("rx_bytes", "tx_bytes")),
-    )
+def _carried(thing: dict[str, Any]) -> tuple[str, ...]:
+    """Totals and rates of a tunnel or a peer."""
+    sizes = (output.size(thing["rx_total"]), output.size(thing["tx_total"]))
+    return (*sizes, _rate(thing["rx_rate"]), _rate(thing["tx_rate"]))
 
 
-def _rate(now: dict[str, Any], before: dict[str, Any] | None, key: str, seconds: float) -> str:
-    """Bytes per second; a counter that went back was started anew, and counts from zero."""
-    if before is None:
-        return "-"
-    grown = now[key] - before[key]
-    return f"{output.size((grown if grown >= 0 else now[key]) / seconds)}/s"
-
-
-def _by_peer(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    tunnels = {(tunnel["name"], ""): tunnel for tunnel in found["tunnels"]}
-    peers = {(tunnel["name"], peer["name"]): peer for tunnel in found["tunnels"] for peer in tunnel["peers"]}
-    return tunnels | peers
+def _rate(bytes_a_second: float | None) -> str:
+    return "-" if bytes_a_second is None else f"{output.size(bytes_a_second)}/s"

@@ -2,6 +2,8 @@
 
 import os
 import resource
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -10,8 +12,11 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command, Feature
 from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
-from resource_wireguard.engine.views import PeerView, TunnelView, peer_view, tunnel_view
+from resource_wireguard.engine.views import PeerView, TunnelView, iso_time, peer_view, tunnel_view
 from resource_wireguard.features.monitor.checks import Check, checks_of
+from resource_wireguard.features.monitor.monitor import Monitor, cpu_seconds
+from resource_wireguard.features.monitor.tables import MIGRATIONS
+from resource_wireguard.host.facts import LinkFacts
 from resource_wireguard.model.specs import TunnelSpec
 
 
@@ -39,44 +44,71 @@ class Service(msgspec.Struct, frozen=True):
     pending: PendingView | None = None
 
 
+class TunnelStatus(TunnelView, frozen=True, kw_only=True):
+    """A tunnel with its latest handshake (ISO 8601) and its rates: bytes a second, None while unknown."""
+
+    latest_handshake: str | None
+    rx_rate: float | None
+    tx_rate: float | None
+
+
 class Status(msgspec.Struct, frozen=True):
     """What 'status' answers."""
 
     service: Service
-    tunnels: tuple[TunnelView, ...]
+    tunnels: tuple[TunnelStatus, ...]
 
 
-class TunnelStats(msgspec.Struct, frozen=True):
-    """Bytes of one tunnel: the sums over its peers, and the peers."""
+class PeerStats(PeerView, frozen=True, kw_only=True):
+    """A peer with all bytes there ever were, and its rates in bytes a second, None while unknown."""
+
+    rx_total: int
+    tx_total: int
+    rx_rate: float | None
+    tx_rate: float | None
+
+
+class TunnelStats(msgspec.Struct, frozen=True, kw_only=True):
+    """One tunnel: sums over its peers, and packets that its interface could not carry since it was made."""
 
     name: str
+    interface: str
     state: str
     rx_bytes: int
     tx_bytes: int
-    peers: tuple[PeerView, ...]
+    rx_total: int
+    tx_total: int
+    rx_rate: float | None
+    tx_rate: float | None
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
+    peers: tuple[PeerStats, ...]
 
 
 class AgentStats(msgspec.Struct, frozen=True):
-    """What the agent itself takes from the host."""
+    """What the agent itself takes from the host; cpu_percent is of one CPU, None while unknown."""
 
     pid: int
     uptime_seconds: float
     cpu_seconds: float
+    cpu_percent: float | None
     rss_bytes: int
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """What 'stats' answers."""
+    """What 'stats' answers; rates are averages of the latest rate_seconds."""
 
     tunnels: tuple[TunnelStats, ...]
+    rate_seconds: float | None
     agent: AgentStats
 
 
-def status(engine: Engine, _: StatusRequest) -> Status:
+def status(monitor: Monitor, engine: Engine, _: StatusRequest) -> Status:
     """A fresh look at the host, and what it means for the service."""
     report = engine.report()
-    specs = engine.last_specs
-    tunnels = tuple(tunnel_view(tunnel, report) for tunnel in specs.tunnels)
+    tunnels = tuple(_status_of(monitor, tunnel, report) for tunnel in engine.last_specs.tunnels)
     checks = checks_of(report, tunnels)
     health = "healthy" if all(check.ok for check in checks) else "unhealthy"
     waiting, now = engine.history.pending(), engine.resources.clock.now()
@@ -85,38 +117,92 @@ def status(engine: Engine, _: StatusRequest) -> Status:
     return Status(service, tunnels)
 
 
-def stats(engine: Engine, request: StatsRequest) -> Stats:
+def stats(monitor: Monitor, engine: Engine, request: StatsRequest) -> Stats:
     """Counters of all tunnels or of one, and what the agent takes."""
     report = engine.report()
     specs = engine.last_specs
     tunnels = [specs.tunnel(request.tunnel)] if request.tunnel else specs.tunnels
-    return Stats(tuple(_stats_of(tunnel, report) for tunnel in tunnels), _agent_stats())
+    shown = tuple(_stats_of(monitor, tunnel, report) for tunnel in tunnels)
+    return Stats(shown, _rounded(monitor.rates.seconds), _agent_stats(monitor))
 
 
 def feature() -> Feature:
-    """Only words on the bus: monitoring wants nothing of the host."""
-    commands = (Command("status", StatusRequest, status), Command("stats", StatsRequest, stats))
-    return Feature("monitor", commands=commands)
-
-
-def _stats_of(tunnel: TunnelSpec, report: Report) -> TunnelStats:
-    peers = tuple(peer_view(tunnel, peer, report) for peer in tunnel.peers)
-    return TunnelStats(
-        name=tunnel.name,
-        state=tunnel_view(tunnel, report).state,
-        rx_bytes=sum(peer.rx_bytes for peer in peers),
-        tx_bytes=sum(peer.tx_bytes for peer in peers),
-        peers=peers,
+    """Monitoring wants nothing of the host: it only sees what is seen anyway, and answers."""
+    monitor = Monitor()
+    return Feature(
+        "monitor",
+        migrations=MIGRATIONS,
+        recorded=("traffic",),
+        commands=(
+            Command("status", StatusRequest, partial(status, monitor)),
+            Command("stats", StatsRequest, partial(stats, monitor)),
+        ),
+        observed=monitor.observed,
+        ending=monitor.ending,
     )
 
 
-def _agent_stats() -> AgentStats:
-    used = resource.getrusage(resource.RUSAGE_SELF)
+def _status_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelStatus:
+    keys = [(tunnel.interface, peer.public_key) for peer in tunnel.peers]
+    seen = [facts for key in keys if (facts := report.observation.peers.get(key))]
+    rates = [monitor.rates.of(key) for key in keys]
+    return TunnelStatus(
+        **msgspec.structs.asdict(tunnel_view(tunnel, report)),
+        latest_handshake=iso_time(
+            max((f.latest_handshake for f in seen if f.latest_handshake), default=None)
+        ),
+        rx_rate=_sum([received for received, _ in rates]),
+        tx_rate=_sum([sent for _, sent in rates]),
+    )
+
+
+def _stats_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelStats:
+    peers = []
+    for peer in tunnel.peers:
+        key = (tunnel.interface, peer.public_key)
+        (received, sent), count = monitor.rates.of(key), monitor.totals[key]
+        peers.append(
+            PeerStats(
+                **msgspec.structs.asdict(peer_view(tunnel, peer, report)),
+                rx_total=count.rx_total,
+                tx_total=count.tx_total,
+                rx_rate=_rounded(received),
+                tx_rate=_rounded(sent),
+            )
+        )
+    counters = report.observation.links.get(tunnel.interface, LinkFacts())
+    return TunnelStats(
+        name=tunnel.name,
+        interface=tunnel.interface,
+        state=tunnel_view(tunnel, report).state,
+        rx_bytes=sum(peer.rx_bytes for peer in peers),
+        tx_bytes=sum(peer.tx_bytes for peer in peers),
+        rx_total=sum(peer.rx_total for peer in peers),
+        tx_total=sum(peer.tx_total for peer in peers),
+        rx_rate=_sum([peer.rx_rate for peer in peers]),
+        tx_rate=_sum([peer.tx_rate for peer in peers]),
+        peers=tuple(peers),
+        **msgspec.structs.asdict(counters),
+    )
+
+
+def _sum(rates: Sequence[float | None]) -> float | None:
+    """None while no rate is known; a tunnel without peers carries nothing."""
+    return None if None in rates else _rounded(sum(rate for rate in rates if rate))
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
+
+
+def _agent_stats(monitor: Monitor) -> AgentStats:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
+    percent = monitor.rates.cpu_percent()
     return AgentStats(
         pid=os.getpid(),
         uptime_seconds=round(_uptime(), 3),
-        cpu_seconds=round(used.ru_utime + used.ru_stime, 3),
+        cpu_seconds=round(cpu_seconds(), 3),
+        cpu_percent=None if percent is None else round(percent, 2),
         rss_bytes=pages * resource.getpagesize(),
     )
 

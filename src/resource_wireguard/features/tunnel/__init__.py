@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 NAME = "tunnel"
 
 GROUPS = {
-    "interface": "make, show and remove tunnels, running at once",
-    "peer": "the peers of a tunnel: add, list, show, remove",
-    "content": "store tunnels, and activate them when wanted",
+    "interface": "Tunnels as running interfaces: create, change, look, delete.",
+    "peer": "The peers of a tunnel: phones, laptops, other sites.",
+    "content": "Tunnels as stored content: add, execute, deactivate, get.",
 }
 
 

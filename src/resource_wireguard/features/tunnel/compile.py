@@ -1,6 +1,6 @@
 """Active tunnels as records of the host state. Pure: what the time is and what answered are facts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 
@@ -26,13 +26,15 @@ from resource_wireguard.host.state import (
 from resource_wireguard.model.net import (
     MTU_MAX,
     MTU_MIN,
+    MTU_MIN_IPV6,
     WIREGUARD_OVERHEAD,
     Endpoint,
     covers,
+    is_address,
     is_v6,
     network_of,
 )
-from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, PeerSpec, Specs, TunnelSpec
 
 DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -41,9 +43,6 @@ PATHS_MOST = 16
 
 SPECS_REMEMBERED = 16
 """Tunnels whose unchanging records are kept: passes follow each other with the same specs."""
-
-MTU_WITH_V6 = 1280
-"""Bytes: a link with less is given no IPv6 address by the kernel (RFC 8200, section 5)."""
 
 MAIN_TABLE = 254
 
@@ -63,8 +62,8 @@ class _Lasting(msgspec.Struct, frozen=True):
     """What a spec says whatever the facts are; families are the IP versions whose default route it has."""
 
     families: tuple[int, ...]
+    fwmark: int
     dialled: tuple[PeerSpec, ...]
-    paths: tuple[Path, ...]
     sysctls: tuple[Sysctl, ...]
     records: tuple[Record, ...]
     rules: tuple[NftRule, ...]
@@ -92,17 +91,19 @@ def compile_tunnels(specs: Specs, facts: Facts) -> Sequence[Piece]:
     return [_piece(tunnel, lasting, facts) for tunnel, lasting in active]
 
 
-def questions(specs: Specs) -> Questions:
+def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
     """The MTU of the paths to the peers we dial, and the sysctls we may have to set."""
     active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
+    unsized = [lasting for tunnel, lasting in active if tunnel.mtu is None]
     return Questions(
-        paths=frozenset(path for tunnel, lasting in active if tunnel.mtu is None for path in lasting.paths),
+        paths=frozenset(path for lasting in unsized for path in _paths(lasting, resolved)),
         sysctls=frozenset(sysctl.name for _, lasting in active for sysctl in lasting.sysctls),
     )
 
 
 def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
-    changing = (_link(tunnel, lasting.paths, facts), *_endpoints(tunnel, lasting.dialled, facts))
+    endpoints = (*_endpoints(tunnel, lasting.dialled, facts), *_lost_endpoints(tunnel, facts))
+    changing = (_link(tunnel, _paths(lasting, facts.resolved), facts), *endpoints)
     return Piece(tunnel.name, (*changing, *lasting.records), lasting.rules)
 
 
@@ -110,8 +111,9 @@ def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
 def _lasting(same: _Same) -> _Lasting:
     tunnel = same.tunnel
     enabled = tuple(peer for peer in tunnel.peers if peer.enabled)
-    families = _default_families(enabled)
-    fwmark = mark_of(tunnel.number) if families else 0  # keeps the engine's packets out of its own tunnel
+    families = _default_families(enabled) if tunnel.table is None else ()
+    # Where there is a default route, a mark keeps the engine's packets out of its own tunnel.
+    fwmark = tunnel.fwmark or (mark_of(tunnel.number) if families else 0)
     dialled = tuple(peer for peer in enabled if peer.endpoint)
     sysctls = tuple(_sysctls(tunnel, families))
     records = (
@@ -119,11 +121,11 @@ def _lasting(same: _Same) -> _Lasting:
         *(_peer(tunnel, peer) for peer in enabled),
         *(Address(tunnel.interface, address) for address in tunnel.addresses),
         *_routes(tunnel, enabled),
-        *_rules(tunnel, families),
+        *_rules(tunnel, families, fwmark),
         *sysctls,
     )
-    rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families))
-    return _Lasting(families, dialled, tuple(_paths(dialled, fwmark)), sysctls, records, rules)
+    rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families, fwmark))
+    return _Lasting(families, fwmark, dialled, sysctls, records, rules)
 
 
 # Link and device ----------------------------------------------------------------------------------
@@ -141,13 +143,14 @@ def _mtu(tunnel: TunnelSpec, paths: Iterable[Path], facts: Facts) -> int:
     """What the narrowest path to a peer leaves for a packet inside the tunnel, in bytes."""
     seen = facts.observation
     widths = [seen.path_mtu[path] for path in paths if path in seen.path_mtu]
-    least = MTU_WITH_V6 if any(map(is_v6, tunnel.addresses)) else MTU_MIN
+    least = MTU_MIN_IPV6 if any(map(is_v6, tunnel.addresses)) else MTU_MIN
     return max(least, min(min(widths, default=seen.default_mtu), MTU_MAX) - WIREGUARD_OVERHEAD)
 
 
-def _paths(dialled: Iterable[PeerSpec], fwmark: int) -> Iterator[Path]:
-    known = (peer.endpoint.host for peer in dialled if peer.endpoint and not peer.endpoint.is_name)
-    return (Path(host, fwmark) for host in islice(known, PATHS_MOST))
+def _paths(lasting: _Lasting, resolved: Mapping[str, str]) -> Iterator[Path]:
+    hosts = (peer.endpoint.host for peer in lasting.dialled if peer.endpoint)
+    known = (resolved.get(host, host) for host in hosts if host in resolved or is_address(host))
+    return (Path(address, lasting.fwmark) for address in islice(known, PATHS_MOST))
 
 
 # Peers --------------------------------------------------------------------------------------------
@@ -175,6 +178,19 @@ def _live_endpoint(tunnel: TunnelSpec, peer: PeerSpec, facts: Facts) -> str | No
     return seen.endpoint if fresh and seen.latest_handshake >= peer.endpoint_since else None
 
 
+def _lost_endpoints(tunnel: TunnelSpec, facts: Facts) -> Iterator[PeerEndpoint]:
+    """Where peers last called from, if their engine has died since: a new one can call them back at once."""
+    heard = facts.heard.get(tunnel.interface, {})
+    if tunnel.interface in facts.observation.state.of(Device):
+        return
+    for peer in tunnel.peers:
+        lost = heard.get((tunnel.interface, peer.public_key))
+        if not peer.enabled or peer.endpoint or lost is None or lost.endpoint is None:
+            continue
+        if lost.latest_handshake and facts.now - lost.latest_handshake < SESSION_LIFETIME:
+            yield PeerEndpoint(tunnel.interface, peer.public_key, lost.endpoint)
+
+
 def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
     """The endpoint as address and port; None for a name that is not resolved yet."""
     address = facts.resolved.get(endpoint.host)
@@ -187,11 +203,18 @@ def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
 
 
 def _routes(tunnel: TunnelSpec, peers: Iterable[PeerSpec]) -> Iterator[Route]:
-    networks = tuple(map(network_of, tunnel.addresses))
+    """As wg-quick(8), Table: the main table has the networks of the addresses already, another has not."""
+    if tunnel.table == NO_TABLE:
+        return
+    elsewhere = tunnel.table not in (None, MAIN_TABLE)
+    networks = () if elsewhere else tuple(map(network_of, tunnel.addresses))
     for peer in peers:
         for prefix in _beyond(peer.allowed_ips, networks):
-            table = mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
-            yield Route(prefix, tunnel.interface, table)
+            yield Route(prefix, tunnel.interface, tunnel.table or _table_for(tunnel, prefix))
+
+
+def _table_for(tunnel: TunnelSpec, prefix: str) -> int:
+    return mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
 
 
 @lru_cache(maxsize=1 << 16)
@@ -210,13 +233,13 @@ def _default_families(peers: Sequence[PeerSpec]) -> tuple[int, ...]:
     )
 
 
-def _rules(tunnel: TunnelSpec, families: Iterable[int]) -> Iterator[Rule]:
+def _rules(tunnel: TunnelSpec, families: Iterable[int], fwmark: int) -> Iterator[Rule]:
     """What wg-quick(8) does for default routes: all but the engine's own packets look into our table."""
-    mark = mark_of(tunnel.number)
+    table = mark_of(tunnel.number)
     ours = MAIN_FIRST + 1 + tunnel.number % (RULE_PRIORITY_LAST - MAIN_FIRST)
     for family in families:
         yield Rule(MAIN_FIRST, family, MAIN_TABLE, suppress_prefixlength=0)
-        yield Rule(ours, family, mark, fwmark=mark, invert=True)
+        yield Rule(ours, family, table, fwmark=fwmark, invert=True)
 
 
 def _refuse_two_defaults(tunnels: Iterable[tuple[TunnelSpec, _Lasting]]) -> None:
@@ -260,12 +283,12 @@ def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
         )
 
 
-def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int]) -> Iterator[NftRule]:
+def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int], fwmark: int) -> Iterator[NftRule]:
     """The rest of wg-quick's way: replies to the engine keep its mark (so that strict reverse path
     filters let them in), and nobody beside the tunnel may speak to our address in it."""
     if not families:
         return
-    mark = f"0x{mark_of(tunnel.number):08x}"
+    mark = f"0x{fwmark:08x}"
     yield NftRule(MARK_IN, f"meta l4proto udp ct mark {mark} meta mark set ct mark")
     yield NftRule(MARK_OUT, f"meta l4proto udp meta mark {mark} ct mark set meta mark")
     for address in tunnel.addresses:

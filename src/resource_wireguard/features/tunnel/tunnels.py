@@ -172,10 +172,11 @@ COMMANDS = (
 
 def _new_tunnel(engine: Engine, specs: Specs, request: Create) -> TunnelSpec:
     resources, tunnels = engine.resources, specs.tunnels
-    settings, survey = resources.settings, resources.host.survey()
+    settings, survey = resources.settings, resources.host.survey(registry=True)
     number = choose.number(tunnels)
     pools = choose.Pools(settings.network, ula_prefix(tables.site_seed(resources.store), number))
     port = choose.port(request.port, settings.port, tunnels, survey)
+    addresses = choose.addresses(request.addresses, request.network, pools, tunnels, survey)
     private_key = resources.secrets.new_private_key()
     return TunnelSpec(
         name=request.name,
@@ -186,9 +187,9 @@ def _new_tunnel(engine: Engine, specs: Specs, request: Create) -> TunnelSpec:
         private_key=private_key,
         public_key=private_key.public(),
         listen_port=port,
-        addresses=choose.addresses(request.addresses, request.network, pools, tunnels, survey),
+        addresses=addresses,
         active=request.activate,
-        mtu=parse_mtu(request.mtu) if request.mtu is not None else settings.mtu,
+        mtu=_mtu(request.mtu, settings.mtu, addresses),
         exit=request.exit,
         endpoint=_endpoint(request.endpoint, port),
         dns=_dns(request.dns),
@@ -201,7 +202,7 @@ def _changed(engine: Engine, before: TunnelSpec, request: Change) -> TunnelSpec:
     if request.port is not UNSET and request.port != before.listen_port:
         after = _with_port(engine, after, request.port)
     if request.mtu is not UNSET:
-        mtu = engine.resources.settings.mtu if request.mtu is None else parse_mtu(request.mtu)
+        mtu = _mtu(request.mtu, engine.resources.settings.mtu, before.addresses)
         after = msgspec.structs.replace(after, mtu=mtu)
     if request.exit is not UNSET:
         after = msgspec.structs.replace(after, exit=request.exit)
@@ -215,12 +216,18 @@ def _changed(engine: Engine, before: TunnelSpec, request: Change) -> TunnelSpec:
 def _with_port(engine: Engine, tunnel: TunnelSpec, wanted: int) -> TunnelSpec:
     """Another listen port; an endpoint that names the old one follows."""
     others = [other for other in engine.specs().tunnels if other.name != tunnel.name]
-    survey = engine.resources.host.survey()
+    survey = engine.resources.host.survey(registry=True)
     port = choose.port(wanted, wanted, others, survey)
     endpoint = tunnel.endpoint
     if endpoint and endpoint.port == tunnel.listen_port:
         endpoint = Endpoint(endpoint.host, port)
     return msgspec.structs.replace(tunnel, listen_port=port, endpoint=endpoint)
+
+
+def _mtu(wanted: int | None, default: int | None, addresses: tuple[str, ...]) -> int | None:
+    """The wanted or the default size in bytes; None leaves it to the paths."""
+    chosen = default if wanted is None else wanted
+    return None if chosen is None else parse_mtu(chosen, addresses)
 
 
 def _endpoint(text: str | None, port: int) -> Endpoint | None:

@@ -124,7 +124,7 @@ def test_where_a_peer_is(told: str | None, handshake: float | None, since: float
 def test_the_narrowest_path_decides() -> None:
     spec = tunnel(peer("a", endpoint="192.0.2.1:1"), peer("b", endpoint="192.0.2.2:1"))
     widths = {Path("192.0.2.1"): 1500, Path("192.0.2.2"): 1400}
-    assert questions(Specs({"tunnel": (spec,)})).paths == set(widths)
+    assert questions(Specs({"tunnel": (spec,)}), {}).paths == set(widths)
     facts = Facts(NOW, Observation(path_mtu=widths, default_mtu=9000))
     assert compiled(spec, facts=facts).of(Link)["wg-home"].mtu == 1320
 
@@ -148,9 +148,18 @@ def test_mtu_without_paths(addresses: tuple[str, ...], given: int | None, defaul
 def test_paths_are_few_and_numeric() -> None:
     many = [peer(f"p{n}", endpoint=f"192.0.2.{n}:1") for n in range(100)]
     spec = tunnel(peer("name", endpoint="vpn.example.org:1"), *many)
-    paths = questions(Specs({"tunnel": (spec,)})).paths
+    paths = questions(Specs({"tunnel": (spec,)}), {}).paths
     assert len(paths) == PATHS_MOST
     assert "vpn.example.org" not in {path.address for path in paths}
+
+
+def test_the_path_to_a_name_is_asked_once_it_is_resolved() -> None:
+    spec = tunnel(peer("site", endpoint="vpn.example.org:1"))
+    resolved = {"vpn.example.org": "192.0.2.1"}
+    assert questions(Specs({"tunnel": (spec,)}), {}).paths == set()
+    assert questions(Specs({"tunnel": (spec,)}), resolved).paths == {Path("192.0.2.1")}
+    facts = Facts(NOW, Observation(path_mtu={Path("192.0.2.1"): 1380}), resolved)
+    assert compiled(spec, facts=facts).of(Link)["wg-home"].mtu == 1300
 
 
 # Routes and rules -------------------------------------------------------------------------------
@@ -230,7 +239,7 @@ def test_an_exit_masquerades_never_into_itself_and_forwards() -> None:
         "net.ipv4.ip_forward",
         "net.ipv6.conf.all.forwarding",
     }
-    assert questions(Specs({"tunnel": (tunnel(exit=True),)})).sysctls == set(state.of(Sysctl))
+    assert questions(Specs({"tunnel": (tunnel(exit=True),)}), {}).sysctls == set(state.of(Sysctl))
     rules = [rule for _, rules in state.of(Table)["inet"].chains for rule in rules if "masquerade" in rule]
     assert len(rules) == 2
     assert all('oifname != "wg-home"' in rule for rule in rules)

@@ -17,7 +17,8 @@ from resource_wireguard.errors import (
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.state import Address, Device, Link, Peer, Route, Sysctl, Table
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.system.fake import FakeHost, UdpSocket
+from resource_wireguard.system.fake import FakeHost
+from resource_wireguard.system.fake_kernel import UdpSocket
 
 
 def test_a_tunnel_is_up_with_what_was_free(home: Any) -> None:
@@ -56,7 +57,7 @@ def test_a_given_network_and_given_addresses_are_taken(call: Call) -> None:
 
 
 def test_a_host_without_ipv6_gets_none(call: Call, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "survey", lambda: Survey(ipv6=False))
+    monkeypatch.setattr(host, "survey", lambda **_: Survey(ipv6=False))
     assert call("tunnel.create", name="home")["addresses"] == ["10.13.13.1/24"]
 
 
@@ -102,7 +103,7 @@ def test_a_bad_request_changes_nothing(
 @pytest.mark.parametrize("settings", [Settings(port=51000)])
 def test_the_port_registry_is_obeyed(call: Call, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     reserved = {51000: "wireguard", 51001: "postgres"}
-    monkeypatch.setattr(host, "survey", lambda: Survey(reserved_ports=reserved))
+    monkeypatch.setattr(host, "survey", lambda **_: Survey(reserved_ports=reserved))
     assert call("tunnel.create", name="a", activate=False)["listen_port"] == 51000, "our own entry"
     assert call("tunnel.create", name="b", activate=False)["listen_port"] == 51002
     with pytest.raises(ConflictError, match="'postgres' in the port registry"):

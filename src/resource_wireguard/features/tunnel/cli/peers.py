@@ -6,7 +6,7 @@ import click
 
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
-from resource_wireguard.cli.command import Group
+from resource_wireguard.cli.command import Group, Refusal
 from resource_wireguard.cli.files import private_output, read_key
 from resource_wireguard.cli.options import (
     Words,
@@ -100,6 +100,12 @@ def add_(
         raise click.UsageError(
             "--preshared-key-file and --no-preshared-key exclude each other", click.get_current_context()
         )
+    if path and fields["public_key"]:
+        raise Refusal(
+            "--output has nothing to write where the peer made its own keys",
+            "leave one of --output and --public-key out; 'peer config' prints what the peer needs",
+            click.get_current_context(),
+        )
     psk = "none" if no_preshared_key else read_key(preshared_key_file) if preshared_key_file else None
     fields = {**fields, "routes": flat(fields["routes"]), "allowed_ips": flat(fields["allowed_ips"])}
     request = given(**fields, preshared_key=psk, keep_key=False if forget_key else None)
@@ -109,6 +115,8 @@ def add_(
             write(added["config"] or "")
     if format_ != "text":
         output.show(added, format_, peer_lines)
+    elif path or not added["config"]:
+        output.note(f"peer '{fields['name']}' is added to tunnel '{fields['tunnel']}'")
     show_notes(added)
 
 
@@ -118,6 +126,8 @@ def add_(
 @force_option
 def remove_(tunnel: str, name: str, force: bool) -> None:
     """Remove a peer; its config stops working at once."""
+    if not force:
+        call("peer.show", {"tunnel": tunnel, "name": name})  # a wrong name comes before the question
     confirm(f"Remove peer '{name}' from tunnel '{tunnel}'?", force)
     call("peer.remove", {"tunnel": tunnel, "name": name})
     output.note(f"peer '{name}' is removed from tunnel '{tunnel}'")
