@@ -1,9 +1,11 @@
 """The health of the service: each check says yes and no when it should."""
 
 import os
+from types import SimpleNamespace
 
 import msgspec
 import pytest
+from tests.unit.worlds import StoppedClock
 
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import tunnel_view
@@ -103,6 +105,9 @@ class EngineStub:
     def __init__(self, report: Report) -> None:
         self._report = report
         self.last_specs = Specs()
+        self.drift = "enforce"
+        self.history = SimpleNamespace(pending=lambda: None)
+        self.resources = SimpleNamespace(clock=StoppedClock())
 
     def report(self) -> Report:
         self.last_specs = Specs({"tunnel": (HOME,)})
