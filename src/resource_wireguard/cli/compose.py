@@ -13,6 +13,7 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.engine.ports import Host
 from resource_wireguard.errors import PermissionDenied
+from resource_wireguard.host.render import lines_of
 from resource_wireguard.model.settings import Settings, settings_from
 from resource_wireguard.store.migrations import migrate
 from resource_wireguard.store.secrets import FileSecrets
@@ -33,6 +34,18 @@ def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | Non
     with sole_owner(run_dir):
         engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
         asyncio.run(Agent(engine, run_dir / "agent.sock").run())
+
+
+def purge(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> list[str]:
+    """What the bus' agent.purge does, where no agent runs: remove our objects; the lines of what is left."""
+    _need_net_admin()
+    settings = settings_from(environment)
+    run_dir = make_run_dir(config_dir)
+    with sole_owner(run_dir):
+        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
+        engine.purge()
+        engine.end()
+    return lines_of(engine.last.drift) if engine.last else []
 
 
 def _engine(config_dir: Path, settings: Settings, host: Host) -> Engine:

@@ -6,10 +6,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+from resource_wireguard.cli import supervisor
 from resource_wireguard.cli.client import call, config_dir, log_path
 from resource_wireguard.errors import (
     AlreadyRunning,
@@ -45,6 +47,16 @@ def make_directories() -> None:
         raise HostError(f"cannot make {run_dir()}: {error.strerror}", hint) from None
 
 
+def agent_environment() -> dict[str, str]:
+    """What an agent gets of our environment. It runs in '/': a relative path would not be found there."""
+    environment = {**os.environ, "CONFIG_DIR": config_dir()}
+    if os.environ.get("PYTHONPATH"):
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(":")))
+    if "/" in os.environ.get("WIREGUARD_ENGINE", ""):
+        environment["WIREGUARD_ENGINE"] = os.path.abspath(os.environ["WIREGUARD_ENGINE"])
+    return environment
+
+
 def running_pid() -> int | None:
     """The pid of the agent of this CONFIG_DIR: of whoever holds its lock, so never of a stranger."""
     try:
@@ -68,13 +80,17 @@ def start(within: float) -> dict[str, Any] | None:
     """Start an agent in the background and return its agent.info, or None while it is still starting."""
     _refuse_if_running()
     make_directories()
+    deadline = time.monotonic() + within
     log = os.open(log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         begin = os.lseek(log, 0, os.SEEK_END)
+        if supervisor.has_unit():
+            supervisor.start()
+            return _answering(supervisor.Failure(), None, begin, deadline)
         child = _spawn(log)
     finally:
         os.close(log)
-    return _answering(child, begin, time.monotonic() + within)
+    return _answering(partial(_reap, child), child, begin, deadline)
 
 
 def _refuse_if_running() -> None:
@@ -86,20 +102,22 @@ def _refuse_if_running() -> None:
 def _spawn(log: int) -> int:
     from resource_wireguard.system.process import spawn_detached
 
-    environment = {**os.environ, "CONFIG_DIR": config_dir()}
-    if os.environ.get("PYTHONPATH"):  # the agent runs in '/': a relative path would not be found there
-        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(":")))
-    if "/" in os.environ.get("WIREGUARD_ENGINE", ""):
-        environment["WIREGUARD_ENGINE"] = os.path.abspath(os.environ["WIREGUARD_ENGINE"])
-    return spawn_detached([sys.executable, "-P", "-m", "resource_wireguard", "agent"], environment, log)
+    argv = [sys.executable, "-P", "-m", "resource_wireguard", "agent"]
+    return spawn_detached(argv, agent_environment(), log)
 
 
-def _answering(child: int, begin: int, deadline: float) -> dict[str, Any] | None:
-    """Wait until the child answers; its last words, as an error, if it ends instead."""
+def _reap(child: int) -> bool:
     from resource_wireguard.system.process import reap
 
+    return reap(child)
+
+
+def _answering(
+    has_ended: Callable[[], bool], child: int | None, begin: int, deadline: float
+) -> dict[str, Any] | None:
+    """Wait until the agent answers; its last words, as an error, if it ends instead."""
     while (left := deadline - time.monotonic()) > 0:
-        if reap(child):
+        if has_ended():
             _refuse_if_running()  # another start was quicker
             raise _last_words(begin)
         try:
@@ -107,7 +125,7 @@ def _answering(child: int, begin: int, deadline: float) -> dict[str, Any] | None
         except ServiceNotRunning:
             time.sleep(LOOK_EVERY)
             continue
-        if found["pid"] != child:
+        if child is not None and found["pid"] != child:
             _refuse_if_running()
         return found
     return None

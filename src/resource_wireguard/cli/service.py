@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 
-from resource_wireguard.cli import lifetime, output
+from resource_wireguard.cli import lifetime, output, supervisor
 from resource_wireguard.cli.client import call, config_dir
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.options import Number, confirm, force_option
@@ -30,6 +30,7 @@ INSTALLED_WITHIN = 540.0
 """Seconds for apt-get: the contract grants install 600."""
 
 RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
+UNIT_FILES = ("service.env", "service.env.new")
 DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
 
@@ -46,7 +47,7 @@ def manage() -> None:
 @click.option("--skip-validation", is_flag=True, help="Do not check the host again at the end.")
 @click.option("--verbose", is_flag=True, help="Say what was checked.")
 def install(force: bool, skip_validation: bool, verbose: bool) -> None:
-    """See that the host has what is needed, and make CONFIG_DIR.
+    """See that the host has what is needed, make CONFIG_DIR, and a systemd unit where systemd runs.
 
     Missing Debian packages are installed, where that is possible. Exit code 2: installed already.
     """
@@ -57,7 +58,7 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
         for check in checks:
             output.note(f"{check.code}: {check.message}")
     lacking = [check for check in checks if check.result == "failed"]
-    if not lacking and os.path.isdir(lifetime.run_dir()):
+    if not lacking and os.path.isdir(lifetime.run_dir()) and not _wants_unit():
         raise AlreadyExists(
             f"already installed in {config_dir()}", "start it with 'resource-wireguard manage start'"
         )
@@ -68,6 +69,9 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
             if check.result == "failed":
                 raise HostError(f"{check.code}: {check.message}", check.hint)
     lifetime.make_directories()
+    if _wants_unit():
+        supervisor.install(lifetime.agent_environment())
+        output.note(f"the unit {supervisor.unit_path()} starts it with this host")
     output.note(f"installed in {config_dir()}; start it with 'resource-wireguard manage start --wait'")
 
 
@@ -89,6 +93,8 @@ def stop(force: bool, timeout: int) -> None:
     """Take all tunnels down and end the service. Exit code 2: it is not running."""
     with lifetime.held(_pid()) as agent:
         _end_by("agent.stop", agent, float(timeout), force)
+    if supervisor.has_unit():
+        supervisor.stop()
     output.note("the service is stopped")
 
 
@@ -113,14 +119,23 @@ def uninstall(keep_data: bool, force: bool) -> None:
         raise NotFound(f"not installed in {directory}", "")
     what = "; tunnels, peers and keys are kept" if keep_data else " with all tunnels, peers and keys"
     confirm(f"Remove the service from {directory}{what}?", force)
-    if lifetime.running_pid() is None:  # what a killed agent left on the host is found by a new one
-        _start_for_purge(force)
     pid = lifetime.running_pid()
-    if pid is not None:
+    if pid is None:  # a stopped agent left nothing, a killed one everything
+        _purge(directory, force)
+    else:
         with suppress(ServiceNotRunning), lifetime.held(pid) as agent:
             _end_by("agent.purge", agent, ENDED_WITHIN, force)
+    if supervisor.has_unit():
+        supervisor.uninstall()
     _remove_files(directory, keep_data)
     output.note("uninstalled" + (f"; {directory} keeps tunnels, peers and keys" if keep_data else ""))
+
+
+def _wants_unit() -> bool:
+    """Whether a unit is to be written: there is none yet, or it is not as it should be."""
+    if not supervisor.is_possible() or supervisor.is_anothers():
+        return False
+    return not supervisor.is_current(lifetime.agent_environment())
 
 
 def _start(within: float, wait: bool) -> None:
@@ -134,9 +149,13 @@ def _start(within: float, wait: bool) -> None:
     output.note(f"the service runs (pid {found['pid']})" + (f" and is {health}" if health else ""))
 
 
-def _start_for_purge(force: bool) -> None:
+def _purge(directory: str, force: bool) -> None:
+    from pathlib import Path
+
+    from resource_wireguard.cli.compose import purge
+
     try:
-        lifetime.start(STARTED_WITHIN)
+        left = purge(Path(directory), os.environ)
     except ResourceError as error:
         if not force:
             raise HostError(
@@ -144,6 +163,13 @@ def _start_for_purge(force: bool) -> None:
                 error.hint or "add --force to remove the files all the same",
             ) from None
         output.note(f"not looked at: what may be left on the host ({error.message})")
+        return
+    _refuse_left(left)
+
+
+def _refuse_left(left: list[str]) -> None:
+    if left:
+        raise HostError(f"stopped, but this host refused to {'; '.join(left[:3])}", "see the agent's log")
 
 
 def _pid() -> int:
@@ -167,8 +193,7 @@ def _end_by(command: str, agent: int, within: float, force: bool) -> None:
             raise HostError(f"the agent did not end within {within:g} s", "add --force to kill it")
         lifetime.kill(agent)
         output.note("the agent was killed: tunnels may still be up until the next start and stop")
-    if left:
-        raise HostError(f"stopped, but this host refused to {'; '.join(left[:3])}", "see the agent's log")
+    _refuse_left(left)
 
 
 def _ask(command: str, agent: int, deadline: float) -> dict[str, list[str]]:
@@ -208,6 +233,7 @@ def _install_packages(packages: list[str], force: bool) -> None:
 
 def _remove_files(directory: str, keep_data: bool) -> None:
     doomed = [f"{lifetime.run_dir()}/{name}" for name in RUN_FILES]
+    doomed += [f"{directory}/{name}" for name in UNIT_FILES]
     doomed += [] if keep_data else [f"{directory}/{name}" for name in DATA_FILES]
     for path in doomed:
         with suppress(FileNotFoundError):

@@ -219,6 +219,8 @@ class Agent:
         writer.write(answered + b"\n")
         self._looked.set()
         await self._set_alarm()
+        if self._engine.pass_is_due():
+            self._dirty.set()
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         if self._engine.stopping:

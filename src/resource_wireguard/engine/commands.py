@@ -37,7 +37,8 @@ def agent_stop(engine: Engine, _: Nothing) -> dict[str, Any]:
 
 def agent_purge(engine: Engine, _: Nothing) -> dict[str, Any]:
     """As stop, and what we changed in the kernel's settings is given back."""
-    return {"removed": engine.purge()}
+    removed = engine.purge()
+    return {"removed": removed, "left": lines_of(engine.last.drift) if engine.last else []}
 
 
 def feature() -> Feature:

@@ -177,6 +177,15 @@ class Engine:
         """Whether the host reported changes that no look has seen yet."""
         return bool(select.select([self.events], [], [], 0)[0])
 
+    def pass_is_due(self) -> bool:
+        """Whether the last look, made to answer somebody, found other drift than the last pass left.
+
+        That look has drained the events that told of it, so nothing else would wake the agent.
+        """
+        if self.last is None or self._settled is None or self.stopping:
+            return False
+        return self.last.drift != self._settled.drift
+
     def take_down(self) -> Report:
         """Remove all our objects from the host; the specs stay, and the next start brings them back."""
         self.stopping = True

@@ -41,6 +41,12 @@ def run_agent(config_dir: Path, environment: Mapping[str, str]) -> None:
     (run / "agent.sock").unlink()
 
 
+def purge(config_dir: Path, environment: Mapping[str, str]) -> list[str]:
+    with (config_dir / "asked").open("a") as asked:
+        asked.write("agent.purge\n")
+    return ["delete interface wg-home"] if environment.get("FAKE") == "left" else []
+
+
 def _stumble(trouble: str) -> None:
     from resource_wireguard.errors import PermissionDenied
 
@@ -64,7 +70,7 @@ def _serve(server: socket.socket, config_dir: Path, trouble: str) -> bool:
                 "stopped": True,
                 "left": ["delete interface wg-home"] if trouble == "left" else [],
             },
-            "agent.purge": {"removed": []},
+            "agent.purge": {"removed": [], "left": []},
             "status": {"service": {"health": "healthy"}},
         }
         connection.sendall(json.dumps({"result": results[command]}).encode() + b"\n")

@@ -118,6 +118,18 @@ def test_a_silent_change_is_repaired_by_the_clock(
     asyncio.run(story())
 
 
+def test_what_an_answer_has_seen_is_repaired_too(engine: Engine, host: FakeHost, tmp_path: Path) -> None:
+    """A look that answers somebody drains the events: it must not swallow what they told of."""
+
+    async def story() -> None:
+        async with running(engine, tmp_path) as path:
+            host.tamper(gone=peer_of("wg-a", "phone", "10.1.0.2/32", shared=True))
+            assert (await ask(path, b'{"command": "plan"}\n'))["result"]["actions"]
+            await until(lambda: len(host.observe().state.of(Peer)) == 2, 1)
+
+    asyncio.run(story())
+
+
 def test_an_agent_at_rest_does_not_look(engine: Engine, host: FakeHost, tmp_path: Path) -> None:
     """Its own changes must not wake it: a pass that answers its own events would never rest."""
 

@@ -10,7 +10,8 @@ from resource_wireguard.model.specs import Specs
 
 SAVE_EVERY = 60.0
 """Seconds between two savings of the totals. An agent that is killed loses none of them: what was saved
-goes with the engine's counter of that moment, so the next agent finds by how much that has grown."""
+goes with the engine's counter of that moment, so the next agent finds by how much that has grown. Only when
+a counter was started anew would it not: then the totals are saved at once."""
 
 
 class Monitor:
@@ -28,9 +29,9 @@ class Monitor:
         self._specs = specs
         if not self._loaded:
             self.totals, self._loaded = Totals(tables.load(resources.store)), True
-        self.totals.see(facts.observation)
+        anew = self.totals.see(facts.observation)
         self.rates.see(Look(facts.now, facts.observation.peers, cpu_seconds()))
-        if not 0 <= facts.now - self._saved_at < SAVE_EVERY:
+        if anew or not 0 <= facts.now - self._saved_at < SAVE_EVERY:
             self._saved_at = facts.now
             self._save(resources)
 

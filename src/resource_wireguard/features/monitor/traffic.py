@@ -48,18 +48,23 @@ class Totals:
     def __getitem__(self, key: PeerKey) -> Count:
         return self._counts.get(key) or Count()
 
-    def see(self, seen: Observation) -> None:
-        """Add what has grown since the last look. Peers whose facts are the same object are passed over."""
-        last = self._last
+    def see(self, seen: Observation) -> bool:
+        """Add what has grown since the last look, and say whether a counter was started anew.
+
+        Peers whose facts are the same object as last time are passed over: at rest, that is all of them.
+        """
+        last, anew = self._last, False
         for key, facts in seen.peers.items():
             if facts is not last.get(key):
-                self._add(key, facts)
+                anew |= self._add(key, facts)
         for key in self._counts.keys() - seen.peers.keys():
             count = self._counts[key]
             if (count.rx_seen or count.tx_seen) and _is_gone(key, seen):
                 count.rx_seen = count.tx_seen = 0
                 self._changed.add(key)
+                anew = True
         self._last = seen.peers
+        return anew
 
     def changed(self) -> Iterator[tuple[PeerKey, Count]]:
         """The counts that are to be saved."""
@@ -77,10 +82,10 @@ class Totals:
             self._changed.discard(key)
         return gone
 
-    def _add(self, key: PeerKey, facts: PeerFacts) -> None:
+    def _add(self, key: PeerKey, facts: PeerFacts) -> bool:
         count = self._counts.setdefault(key, Count())
         if (count.rx_seen, count.tx_seen) == (facts.rx_bytes, facts.tx_bytes):
-            return
+            return False
         anew = facts.rx_bytes < count.rx_seen or facts.tx_bytes < count.tx_seen
         if anew:  # both counters of a peer begin together
             count.rx_seen = count.tx_seen = 0
@@ -88,6 +93,7 @@ class Totals:
         count.tx_total += facts.tx_bytes - count.tx_seen
         count.rx_seen, count.tx_seen = facts.rx_bytes, facts.tx_bytes
         self._changed.add(key)
+        return anew
 
 
 def _is_gone(key: PeerKey, seen: Observation) -> bool:

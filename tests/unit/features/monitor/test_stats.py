@@ -10,6 +10,7 @@ from tests.unit.worlds import StoppedClock
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.features.monitor.monitor import SAVE_EVERY
 from resource_wireguard.host.facts import LinkFacts
+from resource_wireguard.host.state import Link
 from resource_wireguard.model.keys import PublicKey, parse_public_key
 from resource_wireguard.system.fake import FakeHost
 
@@ -86,6 +87,19 @@ def test_an_agent_that_is_killed_loses_no_byte(
     host.handshake("wg-home", phone, "192.0.2.9:1", clock.time, size=500)
     call("stats")
     assert saved(engine) == [(4000, 4000)]
+    assert home(ask(new_engine(), "stats"))["rx_total"] == 4500
+
+
+def test_an_engine_and_then_an_agent_that_are_killed_lose_nothing_together(
+    call: Call, host: FakeHost, clock: StoppedClock, phone: PublicKey, new_engine: Callable[[], Engine]
+) -> None:
+    """Between two savings: what the old engine carried is saved when it is seen to be gone."""
+    host.handshake("wg-home", phone, "192.0.2.9:1", clock.time, size=4000)
+    call("stats")
+    host.tamper(gone=host.observe().state.of(Link)["wg-home"])
+    call("status")
+    call("tunnel.activate", name="home")
+    host.handshake("wg-home", phone, "192.0.2.9:1", clock.time, size=500)
     assert home(ask(new_engine(), "stats"))["rx_total"] == 4500
 
 
