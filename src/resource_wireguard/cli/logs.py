@@ -1,4 +1,4 @@
-"""The agent's log: the file of a daemonised agent, or the journal where systemd runs the service."""
+"""The agent's log: its file, or the journal of a systemd unit that was edited to log there."""
 
 import os
 import re
@@ -10,14 +10,11 @@ from typing import TextIO
 
 import click
 
+from resource_wireguard.cli import supervisor, unit
 from resource_wireguard.cli.client import log_path
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.options import Number
 from resource_wireguard.errors import HostError, InvalidInput, NotFound, PermissionDenied
-
-UNIT = "resource-wireguard.service"
-
-UNIT_PLACES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 LINES = Number(1, 1_000_000)
 
@@ -39,7 +36,7 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 def logs(tail: int, follow: bool, since: str | None) -> None:
     """Show what the agent has logged. Exit code 2: there is nothing to show."""
     begin = moment(since, time.time()) if since else None
-    if not os.path.exists(log_path()) and _has_unit():
+    if not os.path.exists(log_path()) and supervisor.has_unit():
         _show_journal(tail, follow, begin)
         return
     with _opened(log_path()) as file:
@@ -136,20 +133,23 @@ def _replaced(file: TextIO) -> bool:
     return (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino) or named.st_size < file.tell()
 
 
-def _has_unit() -> bool:
-    booted = os.path.isdir("/run/systemd/system")  # sd_booted(3)
-    return booted and any(os.path.exists(f"{place}/{UNIT}") for place in UNIT_PLACES)
-
-
 def _show_journal(tail: int, follow: bool, begin: float | None) -> None:
+    """The unit as we write it logs to the file; one that somebody has edited may not."""
     from resource_wireguard.system import process
 
-    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--unit={UNIT}", f"--lines={tail}"]
+    argv = [
+        "journalctl",
+        "--quiet",
+        "--no-pager",
+        "--output=short-iso",
+        f"--unit={unit.NAME}",
+        f"--lines={tail}",
+    ]
     if begin is not None:
         argv.append(f"--since=@{int(begin)}")
     if follow:
         process.become([*argv, "--follow"])
     text = process.run(argv).stdout
     if not text.strip():
-        raise NotFound(f"the journal has nothing of {UNIT}", "")
+        raise NotFound(f"the journal has nothing of {unit.NAME}", "")
     sys.stdout.write(text)

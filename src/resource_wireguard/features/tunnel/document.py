@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from resource_wireguard.errors import InvalidInput, ResourceError
+from resource_wireguard.model.formats.fields import is_dns_address
 from resource_wireguard.model.keys import PublicKey, parse_public_key
 from resource_wireguard.model.names import check_interface, check_name
 from resource_wireguard.model.net import (
@@ -114,7 +115,7 @@ class WantedTunnel(msgspec.Struct, frozen=True, kw_only=True):
     exit: bool = False
     endpoint: str | None = None
     dns: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
+    host_dns: tuple[str, ...] = ()
     fwmark: int = 0
     table: int | None = None
     peers: Mapping[str, WantedPeer] | None = None
@@ -263,10 +264,14 @@ def _within(what: str, least: int, most: int, number: int) -> int:
     return number
 
 
-def _domain(text: str) -> str:
-    """A search domain, or '~.', systemd's word for all of them; no address."""
+def _dns_word(text: str) -> str:
+    """A server's address, or a search domain ('~.' is systemd's word for all of them)."""
+    if is_dns_address(text):
+        return parse_address(text, "DNS server")
     if not _DOMAIN.fullmatch(text) or not text.strip("0123456789."):
-        raise InvalidInput(f"'{text[:60]}' is not a search domain", "servers go into 'dns'")
+        raise InvalidInput(
+            f"'{text[:60]}' is neither a DNS server nor a search domain", "write 1.1.1.1 or example.org"
+        )
     return text
 
 
@@ -288,7 +293,7 @@ TUNNEL: dict[str, Reader] = {
     "exit": _flag,
     "endpoint": _parsed(_checked_endpoint),
     "dns": _each(partial(parse_address, what="DNS server")),
-    "search": _each(_domain),
+    "host_dns": _each(_dns_word),
     "fwmark": _number(partial(_within, "fwmark", 0, U32_MOST)),
     "table": _table,
     "peers": _peers,
@@ -354,8 +359,8 @@ def _written_tunnel(tunnel: TunnelSpec, settings: Settings) -> dict[str, Any]:
         fields["endpoint"] = str(tunnel.endpoint)
     if tunnel.dns:
         fields["dns"] = list(tunnel.dns)
-    if tunnel.search:
-        fields["search"] = list(tunnel.search)
+    if tunnel.host_dns:
+        fields["host_dns"] = list(tunnel.host_dns)
     if tunnel.fwmark:
         fields["fwmark"] = tunnel.fwmark
     if tunnel.table is not None:

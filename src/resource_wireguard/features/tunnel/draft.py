@@ -92,7 +92,7 @@ class Drafter:
             exit=wanted.exit,
             endpoint=parse_endpoint(wanted.endpoint, tunnel.listen_port) if wanted.endpoint else None,
             dns=wanted.dns,
-            search=wanted.search,
+            host_dns=wanted.host_dns,
             fwmark=wanted.fwmark,
             table=wanted.table,
         )
