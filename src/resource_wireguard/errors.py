@@ -5,7 +5,8 @@
     ├── NotFound               2   no object of that name; the hint offers the nearest one
     ├── AlreadyExists          2   the name is taken
     ├── ConflictError          1   two objects claim one thing; both are named
-    ├── ServiceNotRunning      2   no agent answers on the socket
+    ├── ServiceNotRunning      1   no agent answers on the socket, so what was asked for cannot be done
+    │   └── AlreadyStopped     2   … and that is what was asked for
     ├── AlreadyRunning         2   an agent owns this CONFIG_DIR already
     ├── PermissionDenied       1   not root, or not the owner of the agent
     ├── StoreError             1   the database cannot be read or written; the old state is intact
@@ -60,8 +61,14 @@ class ServiceNotRunning(ResourceError):
     """No agent answers."""
 
     kind = "not-running"
-    exit_code = 2
     retry = True
+
+
+class AlreadyStopped(ServiceNotRunning):
+    """No agent runs, which is as it was wanted."""
+
+    kind = "already-stopped"
+    exit_code = 2
 
 
 class AlreadyRunning(ResourceError):

@@ -1,8 +1,8 @@
 """Real agents that kill themselves with SIGKILL after so many actions: a test runs this as a script.
 
-Reads a number from stdin, forks an agent that dies after that many actions (0: never), and prints how it
-ended. Forking spares each of a hundred lives the import of Python and all; the agents themselves are the
-product's own, over its own host, cut off in the middle of a plan.
+Reads a number from stdin, forks an agent that dies after that many actions (0: never; with a point in it:
+after so many seconds, by a signal that nothing catches), and prints how it ended. Forking spares each of a
+hundred lives the import of Python and all; the agents themselves are the product's own, over its own host.
 """
 
 import os
@@ -35,11 +35,14 @@ class MortalHost:
         return problems
 
 
-def live(lifetime: int) -> None:
+def live(lifetime: str) -> None:
     """One life of an agent; returns only when it was told to end."""
+    if "." in lifetime:
+        signal.setitimer(signal.ITIMER_REAL, float(lifetime))
+    actions = 0 if "." in lifetime else int(lifetime)
     config_dir = Path(os.environ["CONFIG_DIR"])
     host = LinuxHost(settings_from(os.environ), config_dir / "engines.log")
-    compose.run_agent(config_dir, os.environ, MortalHost(host, lifetime) if lifetime else host)
+    compose.run_agent(config_dir, os.environ, MortalHost(host, actions) if actions else host)
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def main() -> None:
         child = os.fork()
         if not child:
             try:
-                live(int(line))
+                live(line.strip())
             finally:
                 os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

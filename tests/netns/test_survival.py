@@ -25,6 +25,7 @@ from tests.netns.harness import (
     Pinger,
     Refused,
     key_pair,
+    panorama,
     picture,
     plain_peer,
     run,
@@ -166,9 +167,9 @@ class MortalAgent(Agent):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(argv, stderr=log, env=self.environment(), **pipes)
 
-    def live(self, actions: int = 0) -> bool:
-        """Begin a life that ends after so many actions (0: never); False if its first pass was its last."""
-        self.process.stdin.write(f"{actions}\n")
+    def live(self, lifetime: float = 0) -> bool:
+        """Begin a life that ends after so many actions (int) or seconds (float); False if it is over."""
+        self.process.stdin.write(f"{lifetime}\n")
         self.process.stdin.flush()
         wait_until(lambda: self._is_dead() or self._answers(), what="a life or a death")
         return not self._is_dead()
@@ -209,11 +210,12 @@ class Stage:
         self.namespace = lab.namespace("mortal")
         self.namespace.ip(*FOREIGN)
         self.namespace.nft(FOREIGN_TABLE)
+        self.empty = panorama(self.namespace, [])
         self.agent = MortalAgent(self.namespace, lab.folder / "mortal", engine)
         self.agent.open()
         self.agent.live()
         self.interfaces = [self._exit(), self._client()]
-        self.whole, self.foreign = self.pictures(), self.foreign_objects()
+        self.whole = panorama(self.namespace, self.interfaces)
 
     def _exit(self) -> str:
         made = self.agent.make_tunnel(exit=True)
@@ -230,35 +232,14 @@ class Stage:
     def _peer(self, made: dict, name: str, **request: object) -> None:
         self.agent.call("peer.add", tunnel=made["name"], name=name, public_key=key_pair()[1], **request)
 
-    def pictures(self) -> list[object]:
-        return [picture(self.namespace, interface) for interface in self.interfaces]
-
-    def foreign_objects(self) -> tuple[object, ...]:
-        seen = picture(self.namespace, "theirs")
-        rule = {rule for rule in seen["rules"] if "203.0.113.0" in rule}
-        table = self.namespace.nft("list", "table", "inet", "theirs")
-        return (
-            seen["link"],
-            seen["addresses"],
-            {r for r in seen["routes"] if r[0] == "10.55.0.0/16"},
-            rule,
-            table,
-        )
-
-    def is_empty_of_ours(self) -> bool:
-        routes = run("ip", "-n", self.namespace.name, "route", "show", "table", "all", "proto", "157").stdout
-        ours = [r for r in picture(self.namespace, "theirs")["rules"] if '"157"' in r]
-        table = "resource-wireguard" in self.namespace.nft("list", "tables")
-        return not (routes or ours or table or any(map(self.namespace.link, self.interfaces)))
-
     def check_whole(self, moment: str) -> None:
+        """Nothing is left to do, and the kernel shows what it did when nobody was killed."""
         assert self.agent.settled(), f"{moment}: {self.agent.call('plan')}"
-        assert self.pictures() == self.whole, moment
-        assert self.foreign_objects() == self.foreign, moment
+        assert panorama(self.namespace, self.interfaces) == self.whole, moment
 
     def check_empty(self, moment: str) -> None:
-        assert self.is_empty_of_ours(), moment
-        assert self.foreign_objects() == self.foreign, moment
+        """The kernel shows what it did before the first agent: what is foreign, and no more."""
+        assert panorama(self.namespace, self.interfaces) == self.empty, moment
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +281,27 @@ def test_killed_after_any_action_of_removing_the_next_start_converges(stage: Sta
         stage.check_whole(f"killed after action {position} of removing")
     assert position > 4
     stage.check_empty("at the end")
+    agent.live()
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_any_moment_of_a_start_the_next_start_converges(stage: Stage) -> None:
+    """Also in the middle of an action: with a link not yet marked, or an engine without its link."""
+    agent = stage.agent
+    agent.stop()
+    begun = time.monotonic()
+    agent.live()
+    whole_start = time.monotonic() - begun
+    agent.stop()
+    moments = 24 if SLOWNESS == 1 else 6
+    for number in range(moments):
+        moment = whole_start * (number + 1) / moments
+        agent.live(moment)
+        assert agent.death() == -signal.SIGALRM
+        assert agent.live()
+        stage.check_whole(f"killed {moment * 1000:.0f} ms after its start")
+        agent.stop()
+        stage.check_empty(f"killed {moment * 1000:.0f} ms after its start, converged, stopped")
     agent.live()
 
 

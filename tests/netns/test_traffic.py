@@ -157,6 +157,8 @@ def test_a_default_route_into_the_tunnel_does_not_loop(lab: Lab, other: Agent, e
             assert lab.laptop.ping("203.0.113.5")
             assert lab.laptop.ping("2001:db8:5::5")
         assert lab.laptop.ping("192.0.2.1"), "what is on the local link stays there"
+        mark = lab.laptop.wg(made["interface"]).fwmark
+        assert mark and f"not from all fwmark {mark:#x} " in lab.laptop.exec("ip", "rule").stdout
     assert any("203.0.113.5" in line for line in inside)
     assert any("2001:db8:5::5" in line for line in inside)
     assert any("192.0.2.2.51820 > 198.51.100.1.4999" in line for line in outside)

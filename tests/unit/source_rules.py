@@ -29,12 +29,17 @@ IMPORTERS = {
         "commands go through the bus; the CLI is one of its callers",
     ),
     "cryptography": Importers(
-        ("store/secrets.py", "model/keys.py"),
-        "few hands on key material, and most commands need none",
+        ("store/secrets.py", "model/keys.py", "engine/archive.py"),
+        "few hands on key material (at rest, on the wire, in a back-up), and most commands need none",
         lazily=True,
     ),
     "segno": Importers(
         ("cli/*.py", "features/*/cli/*.py"), "a QR code is a way to print, needed by one command", lazily=True
+    ),
+    "yaml": Importers(
+        ("features/network/marked_yaml.py",),
+        "events only, no constructor: what a stranger's YAML can do is settled in one place",
+        lazily=True,
     ),
     "sqlite3": Importers(
         ("store/*.py",), "SQL that is not behind the store's port cannot move to another database"

@@ -46,6 +46,37 @@ def read_key(path: str) -> str:
         raise InvalidInput(f"cannot read the key in {path}: {reason}", "make one with 'wg genpsk'") from None
 
 
+def write_private(path: str, content: bytes) -> None:
+    """Bytes into a file (0600, atomically, durable), or to stdout for '-'."""
+    if path == "-":
+        sys.stdout.buffer.write(content)
+        return
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InvalidInput(f"{path} is not a regular file", "name a file, or '-' for standard output")
+    with _named(path):
+        descriptor, temporary = _temporary(os.path.realpath(path))
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, os.path.realpath(path))
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def read_bytes(path: str, most: int, hint: str) -> bytes:
+    """Up to so many bytes of a file, or of stdin for '-': the size of a pipe is not known before."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(most)
+        with open(path, "rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}", hint) from None
+
+
 def _to_stdout(text: str) -> None:
     sys.stdout.write(text)
 

@@ -15,6 +15,7 @@ from resource_wireguard.cli import supervisor
 from resource_wireguard.cli.client import call, config_dir, log_path
 from resource_wireguard.errors import (
     AlreadyRunning,
+    AlreadyStopped,
     HostError,
     PermissionDenied,
     ResourceError,
@@ -147,7 +148,7 @@ def held(pid: int) -> Iterator[int]:
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        raise ServiceNotRunning("the service is not running", "") from None
+        raise AlreadyStopped("the service is not running", "") from None
     try:
         yield handle
     finally:

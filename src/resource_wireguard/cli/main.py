@@ -16,10 +16,23 @@ SERVICE = {
     "manage": "Install, start, stop, restart and uninstall the service.",
     "doctor": "Find out why it does not work here.",
 }
-LOOKING = {"plan": "What the agent would change on this host now."}
+CHANGES = {
+    "undo": "Take back the last change.",
+    "confirm": "Keep a change that was applied with --confirm.",
+    "drift": "What to do when others change what is ours: enforce or report.",
+    "backup": "Everything in one encrypted file, and back.",
+}
+LOOKING = {
+    "plan": "What the agent would change on this host now.",
+    "journal": "Who changed what, when, and with which result.",
+    "logs": "What the agent has logged.",
+    "credentials": "What another program needs to reach the tunnels.",
+}
 PROGRAM = {
     "help": "This page, or the page of a command: help peer add.",
     "info": "Facts for a supervisor: start order, time-outs, priority.",
+    "test": "Test the resource as it is installed here.",
+    "completion": "Completion of commands for bash, zsh or fish.",
     "version": "The version of this program.",
     "agent": "Run the agent in the foreground (a service supervisor's command).",
 }
@@ -27,7 +40,16 @@ PROGRAM = {
 MODULES = {
     "manage": "resource_wireguard.cli.service",
     "doctor": "resource_wireguard.cli.doctor",
+    "undo": "resource_wireguard.cli.history",
+    "confirm": "resource_wireguard.cli.history",
+    "drift": "resource_wireguard.cli.history",
+    "journal": "resource_wireguard.cli.history",
+    "backup": "resource_wireguard.cli.backup",
     "plan": "resource_wireguard.cli.plan",
+    "logs": "resource_wireguard.cli.logs",
+    "credentials": "resource_wireguard.cli.credentials",
+    "test": "resource_wireguard.cli.selftest",
+    "completion": "resource_wireguard.cli.completion",
     "info": "resource_wireguard.cli.about",
     "agent": "resource_wireguard.cli.agent",
 }
@@ -54,6 +76,9 @@ ENVIRONMENT = (
     ("WIREGUARD_ENGINE", "auto", "kernel, userspace, or a program; auto: the kernel first"),
     ("NO_COLOR", "unset", "set it for output without colours"),
 )
+
+COMPLETION = "_RESOURCE_WIREGUARD_COMPLETE"
+"""The variable that a shell sets when it asks what could come next."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -97,7 +122,8 @@ class Root(Group):
 def _sections() -> list[tuple[str, dict[str, str]]]:
     return [
         ("The service", SERVICE),
-        ("Networks", registry.feature_groups()),
+        ("Networks", {**registry.feature_groups(), **registry.feature_actions()}),
+        ("Changes", CHANGES),
         ("Looking", {**registry.feature_commands(), **LOOKING}),
         ("This program", PROGRAM),
     ]
@@ -145,12 +171,18 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        code = _run(sys.argv[1:])
+        code = _complete() if COMPLETION in os.environ else _run(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
         code = NOBODY_READS
     sys.exit(code)
+
+
+def _complete() -> int:
+    from resource_wireguard.cli.completion import answer
+
+    return answer(root)
 
 
 def _run(words: list[str]) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resource_wireguard.engine.feature import Feature
 
-FEATURES = ("tunnel", "monitor")
+FEATURES = ("tunnel", "network", "monitor")
 
 
 def load_features() -> "list[Feature]":
@@ -25,15 +25,20 @@ def feature_groups() -> dict[str, str]:
     return _manifest("GROUPS")
 
 
+def feature_actions() -> dict[str, str]:
+    """The single commands of all features that change something, with their help, in registry order."""
+    return _manifest("ACTIONS")
+
+
 def feature_commands() -> dict[str, str]:
-    """The single commands of all features with their help, in registry order."""
+    """The single commands of all features that only look, with their help, in registry order."""
     return _manifest("COMMANDS")
 
 
 def module_of(command: str) -> str | None:
     """The module with the click object of a feature's group or command."""
     for name, package in zip(FEATURES, _packages(), strict=True):
-        if command in _words(package, "GROUPS") or command in _words(package, "COMMANDS"):
+        if any(command in _words(package, kind) for kind in ("GROUPS", "ACTIONS", "COMMANDS")):
             return f"resource_wireguard.features.{name}.cli"
     return None
 

@@ -13,6 +13,7 @@ from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.options import Number, confirm, force_option
 from resource_wireguard.errors import (
     AlreadyExists,
+    AlreadyStopped,
     HostError,
     NotFound,
     ResourceError,
@@ -174,9 +175,7 @@ def _refuse_left(left: list[str]) -> None:
 def _pid() -> int:
     pid = lifetime.running_pid()
     if pid is None:
-        raise ServiceNotRunning(
-            "the service is not running", "start it with 'resource-wireguard manage start'"
-        )
+        raise AlreadyStopped("the service is not running", "start it with 'resource-wireguard manage start'")
     return pid
 
 

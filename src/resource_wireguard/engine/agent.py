@@ -59,6 +59,7 @@ class Agent:
         self._looked = asyncio.Event()
         self._ended = asyncio.Event()
         self._last_pass = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._passed_at = 0.0
         self._notifier = notifier or Notifier()
 
@@ -142,7 +143,16 @@ class Agent:
             log.exception("the pass broke off by a bug")
         self._passed_at = loop.time()
         self._last_pass = self._passed_at - begun
+        await self._set_alarm()
         self._looked.set()
+
+    async def _set_alarm(self) -> None:
+        """A pass at the moment when a change that nobody confirmed has to be taken back."""
+        left = await self._in_engine(self._engine.seconds_to_confirm)
+        if self._alarm:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(left, self._dirty.set) if left is not None else None
 
     async def _end(self) -> None:
         try:
@@ -210,6 +220,7 @@ class Agent:
         self._looked.set()
         if self._engine.pass_is_due():
             self._dirty.set()
+        await self._set_alarm()
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         if self._engine.stopping:

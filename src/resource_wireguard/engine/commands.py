@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from resource_wireguard import __version__
+from resource_wireguard.engine import backup, recall
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command, Feature
 from resource_wireguard.host.render import lines_of
@@ -47,5 +48,7 @@ def feature() -> Feature:
         Command("agent.info", Nothing, agent_info),
         Command("agent.stop", Nothing, agent_stop),
         Command("agent.purge", Nothing, agent_purge),
+        *recall.COMMANDS,
+        *backup.COMMANDS,
     )
     return Feature("engine", commands=commands)

@@ -4,16 +4,26 @@ import logging
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import msgspec
 
 from resource_wireguard.engine.feature import Command, Feature, Resources
+from resource_wireguard.engine.history import Change, History
 from resource_wireguard.engine.journal import Journal
 from resource_wireguard.engine.ports import Events
-from resource_wireguard.engine.reconcile import Report, World, compile_specs, look, questions_of, reconcile
+from resource_wireguard.engine.reconcile import (
+    Report,
+    World,
+    compare,
+    compile_specs,
+    look,
+    questions_of,
+    reconcile,
+)
 from resource_wireguard.errors import StoreError
-from resource_wireguard.host.diff import Action, Plan
-from resource_wireguard.host.facts import Facts, Problem, Questions
+from resource_wireguard.host.diff import Action, Plan, diff
+from resource_wireguard.host.facts import Facts, Observation, Problem, Questions
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Sysctl
 from resource_wireguard.model.specs import Specs
@@ -22,6 +32,12 @@ log = logging.getLogger(__name__)
 
 KNOWN_FOR = 60.0
 """Seconds for which the last look may stand in for the first look of the next pass."""
+
+T = TypeVar("T")
+
+
+class _Rehearsed(BaseException):
+    """Carries a rehearsal out of its transaction, so that it is rolled back."""
 
 
 class Engine:
@@ -40,9 +56,13 @@ class Engine:
         self.stopping = False
         self._world = World(self.features, resources.host, resources.clock, self.events.drain, self._tell)
         self._journal = Journal(resources.store, resources.clock)
+        recorded = [table for feature in self.features for table in feature.recorded]
+        self.history = History(resources.store, resources.clock, recorded)
         self._asked = Questions()
         self._refused: tuple[Problem, ...] = ()
-        self._left: Plan = ()
+        self._told: tuple[Plan, tuple[Problem, ...]] = ((), ())
+        self._settled: Report | None = None
+        self._owed: frozenset[Action] = frozenset()
 
     def specs(self) -> Specs:
         """What the user wants, as the store has it now."""
@@ -52,21 +72,74 @@ class Engine:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """A change of specs, kept only if all of them compile together; ConflictError otherwise."""
-        with self.resources.store.transaction():
+        """A change of specs, kept only if all of them compile together; ConflictError otherwise.
+
+        It can be taken back later. None is made while another one waits to be confirmed.
+        """
+        self.history.refuse_while_pending()
+        with self._recorded():
             yield
             facts = self.last.facts if self.last else Facts(self.resources.clock.now())
             compile_specs(self.features, self.specs(), facts)
 
+    def take_back(self, change: Change, text: str) -> None:
+        """Undo a change and what came after it, as a change of its own; what compiled then does so again."""
+        with self._recorded():
+            self.journal("", text)
+            self.history.forget_pending()
+            self.history.take_back(change)
+
+    def rehearse(self, work: Callable[[], T]) -> tuple[T, Report]:
+        """What some work on the store answers, and a report with the plan it leads to; nothing is kept."""
+        answers: list[tuple[T, Report]] = []
+        try:
+            with self.resources.store.transaction():
+                answered = work()
+                specs = self.specs()
+                seen = self.resources.host.observe(questions_of(self.features, specs, self.resolved))
+                facts = Facts(self.resources.clock.now(), seen, self.resolved)
+                answers.append((answered, compare(self._world, specs, facts)))
+                raise _Rehearsed
+        except _Rehearsed:
+            self.specs()
+        return answers[0]
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        with self.resources.store.transaction(), self.history.recording(self.actor):
+            yield
+
     def settle(self, trigger: str = "") -> Report:
         """Run a pass and say what is left. The journal and the log name the trigger."""
+        self._take_back_unconfirmed()
         specs = Specs() if self.stopping else self.specs()
         known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
         self._asked = questions_of(self.features, specs, self.resolved)
-        self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls)
-        self._refused, self._left = self.last.problems, self.last.drift
+        leave = self._foreign if self.drift == "report" and not self.stopping else None
+        self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls, leave)
+        self._refused = self.last.problems
+        self._owed = frozenset(self.last.drift) - (leave(self.last.observation) if leave else frozenset())
+        self._settled = self.last
         self._note(trigger, self.last)
         return self.last
+
+    def _take_back_unconfirmed(self) -> None:
+        """The deadline is in the store, so that it also holds for an agent that was killed before it."""
+        pending = self.history.pending()
+        if pending and self.resources.clock.now() >= pending.deadline:
+            log.warning("not confirmed in time, taken back: %s", pending.change.text)
+            self.take_back(pending.change, f"not confirmed in time, taken back: {pending.change.text}")
+
+    def seconds_to_confirm(self) -> float | None:
+        """Until the change that waits is taken back; None where none waits."""
+        pending = self.history.pending()
+        return max(0.0, pending.deadline - self.resources.clock.now()) if pending else None
+
+    def _foreign(self, seen: Observation) -> frozenset[Action]:
+        """What would repair the doings of others: the steps back to the last pass, its own debts aside."""
+        if self._settled is None:
+            return frozenset()
+        return frozenset(diff(self._settled.desired, seen.state, complete=seen.complete)) - self._owed
 
     def report(self) -> Report:
         """A fresh look that changes nothing; while drift is left, with what the last pass was refused."""
@@ -80,8 +153,25 @@ class Engine:
         return seen
 
     def journal(self, subject: str, text: str, result: str = "done") -> None:
-        """Write a line under the name of whoever asked."""
+        """Write a line under the name of whoever asked; inside a change it is the change's name too."""
         self._journal.write(self.actor, subject, text, result)
+        self.history.tell(f"{subject}: {text}" if subject else text)
+
+    def journal_lines(self, tail: int | None, since: float | None) -> list[tuple[Any, ...]]:
+        """The journal's last lines, oldest first: time, actor, subject, text, result."""
+        return self._journal.read(tail, since)
+
+    @property
+    def drift(self) -> str:
+        """'enforce', or 'report': what others change on our objects is repaired, or only told of."""
+        rows = self.resources.store.query("SELECT value FROM settings WHERE name = 'drift'")
+        return str(rows[0][0]) if rows else "enforce"
+
+    @drift.setter
+    def drift(self, mode: str) -> None:
+        self.resources.store.execute(
+            "INSERT OR REPLACE INTO settings (name, value) VALUES ('drift', ?)", mode
+        )
 
     def anything_new(self) -> bool:
         """Whether the host reported changes that no look has seen yet."""
@@ -92,7 +182,9 @@ class Engine:
 
         That look has drained the events that told of it, so nothing else would wake the agent.
         """
-        return self.last is not None and not self.stopping and self.last.drift != self._left
+        if self.last is None or self._settled is None or self.stopping:
+            return False
+        return self.last.drift != self._settled.drift
 
     def take_down(self) -> Report:
         """Remove all our objects from the host; the specs stay, and the next start brings them back."""
@@ -139,6 +231,11 @@ class Engine:
         return self.last.facts
 
     def _note(self, trigger: str, report: Report) -> None:
+        """Tell of a pass, unless it failed at just what the one before failed at: retries go on for ever."""
+        told = (report.done, report.problems)
+        if report.drift and told == self._told:
+            return
+        self._told = told
         for line in lines_of(report.done):
             log.info("%s (%s)", line, trigger or self.actor)
         for problem in report.problems:

@@ -40,7 +40,8 @@ class Feature(msgspec.Struct, frozen=True):
     migrations are SQL scripts, applied once each and in order. load reads the feature's own specs.
     compile is pure; questions names, from specs and resolved names, what it wants to find in the facts.
     sources run for ever and learn. observed is told of each look at the host, with the specs that are
-    wanted; ending comes once, last.
+    wanted; ending comes once, last. recorded names those of its tables that hold what was observed rather
+    than said, such as counters: undo and back-ups leave them alone.
     """
 
     name: str
@@ -50,5 +51,6 @@ class Feature(msgspec.Struct, frozen=True):
     questions: Callable[[Specs, Mapping[str, str]], Questions] = _nothing_asked
     commands: tuple[Command, ...] = ()
     sources: tuple[Callable[[Any], Awaitable[None]], ...] = ()
+    recorded: tuple[str, ...] = ()
     observed: Callable[[Resources, Specs, Facts], None] | None = None
     ending: Callable[[Resources], None] | None = None

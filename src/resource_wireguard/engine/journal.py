@@ -1,6 +1,7 @@
 """The journal: who changed what, when, and with which result; never a key."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from resource_wireguard.engine.ports import Clock, Store
 from resource_wireguard.engine.reconcile import Report
@@ -25,6 +26,14 @@ class Journal:
             subject,
             text,
             result,
+        )
+
+    def read(self, tail: int | None, since: float | None) -> list[tuple[Any, ...]]:
+        """The last lines (all with None), those from a time on (Unix seconds), oldest first."""
+        return self._store.query(
+            "SELECT at, actor, subject, text, result FROM ("
+            "SELECT * FROM journal WHERE at >= ? ORDER BY id DESC LIMIT ?) ORDER BY id",
+            *(since or 0.0, -1 if tail is None else max(0, tail)),
         )
 
     def write_pass(self, actor: str, report: Report) -> None:

@@ -1,6 +1,6 @@
 """One pass: observe, compile, diff, apply, and look again; what is then left is the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -112,8 +112,11 @@ def reconcile(
     resolved: Mapping[str, str],
     known: Facts | None = None,
     before: Callable[[Plan], None] = lambda _: None,
+    leave: Callable[[Observation], Set[Action]] | None = None,
 ) -> Report:
     """Bring the host to its specs and say what is left; before is told each plan that is about to run.
+
+    leave names the actions that are not to be carried out: they stay in the report as drift.
 
     known are facts already gathered and still valid: they stand in for the first look, never for the
     last. Each is judged at its own time, so that an old handshake in them does not seem staler than it was.
@@ -123,7 +126,8 @@ def reconcile(
     done: list[Action] = []
     refused: tuple[Problem, ...] = ()
     for _ in range(ROUNDS):
-        plan = report.drift
+        left = leave(report.observation) if leave else frozenset()
+        plan = tuple(action for action in report.drift if action not in left) if left else report.drift
         if verified and not plan:
             break
         if plan:

@@ -76,11 +76,13 @@ def parse_public_key(text: str) -> PublicKey:
 
 
 def parse_private_key(text: str) -> PrivateKey:
-    """A private key from base64, clamped; the message never repeats it.
+    """A private key from base64, clamped; the message never repeats it, and zeros are no key.
 
     Clamping (RFC 7748, section 5) changes no session: every engine does it, and shows the key so.
     """
     raw = bytearray(_decode(text, "private key"))
+    if not any(raw):
+        raise InvalidInput("private key is all zeros, which means 'none'", "make one with 'wg genkey'")
     raw[0] &= 248
     raw[31] = raw[31] & 127 | 64
     return PrivateKey(raw)

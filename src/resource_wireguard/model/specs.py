@@ -9,6 +9,9 @@ from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.names import not_found
 from resource_wireguard.model.net import Endpoint
 
+NO_TABLE = 0
+"""RT_TABLE_UNSPEC: a tunnel with this table gets no routes."""
+
 
 class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One peer of one tunnel, as this host sees it.
@@ -40,6 +43,9 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     number is unique among the tunnels of a host and small; marks and tables are derived from it.
     endpoint is what peers are told to reach this host by. mtu None means: from the path to the peers.
+    fwmark 0 means: one of ours, where one is needed. table None means: routes in the main table, and
+    what wg-quick(8) does for default routes; NO_TABLE: no routes; a number: all routes there, no rules.
+    dns and search are the servers and domains of the peers' configs.
     """
 
     name: str
@@ -54,6 +60,9 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
     exit: bool = False
     endpoint: Endpoint | None = None
     dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    fwmark: int = 0
+    table: int | None = None
     peers: tuple[PeerSpec, ...] = ()
     created_at: float = 0.0
 

@@ -42,8 +42,22 @@ CREATE TRIGGER journal_is_not_rewritten BEFORE UPDATE ON journal
 CREATE TRIGGER journal_is_not_shortened BEFORE DELETE ON journal
     BEGIN SELECT RAISE(ABORT, 'the journal is only added to'); END;
 """,
+    """
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, actor TEXT NOT NULL, text TEXT NOT NULL,
+    migrations INTEGER NOT NULL
+) STRICT;
+CREATE TABLE change_log (
+    id INTEGER PRIMARY KEY, change INTEGER NOT NULL REFERENCES changes ON DELETE CASCADE, sql TEXT NOT NULL
+) STRICT;
+CREATE INDEX change_log_by_change ON change_log (change);
+CREATE TABLE confirmation (
+    change INTEGER PRIMARY KEY REFERENCES changes ON DELETE CASCADE, deadline REAL NOT NULL
+) STRICT;
+""",
 )
-"""The store's own tables. settings: small facts such as a seed; sysctl_before: values to give back."""
+"""The store's own tables. settings: small facts such as a seed; sysctl_before: values to give back; changes
+and change_log: what was changed lately, and how to undo it; confirmation: the change that waits for one."""
 
 
 def migrate(store: SqliteStore, features: Iterable[HasMigrations]) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess  # noqa: TID251
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import msgspec
 
@@ -58,6 +59,14 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], log: int
         raise HostError(f"{argv[0]} cannot be started: {error.strerror}") from None
     process.returncode = 0  # it is not Popen's to wait for
     return process.pid
+
+
+def become(argv: Sequence[str]) -> NoReturn:
+    """Go on as another program, with our terminal and our exit code; HostError if it is missing."""
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606 - an argv list, as everywhere here
+    except OSError as error:
+        raise HostError(f"{argv[0]} cannot be started: {error.strerror}") from None
 
 
 def reap(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Wrong input: one line, a hint, the right exit code, and nothing sent."""
+"""Wrong input: one line, a hint, the right exit code, and nothing that changes anything is sent."""
 # ruff: noqa: E501 - tables read best with a case a line
 
 import json
@@ -46,7 +46,7 @@ REFUSED: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("typed", "message", "hint"), REFUSED, ids=[typed for typed, *_ in REFUSED])
-def test_refused_before_anything_is_sent(
+def test_refused_before_anything_is_changed(
     run: Run, agent: FakeAgent, typed: str, message: str, hint: str
 ) -> None:
     refused = run(*typed.split())
@@ -55,7 +55,14 @@ def test_refused_before_anything_is_sent(
     first, second = refused.stderr.splitlines()
     assert first.startswith(f"error: {message}")
     assert second.startswith(f"hint: {hint}")
-    assert agent.connections == 0
+    assert [command for command, _ in agent.asked if not command.endswith(".show")] == []
+
+
+def test_a_wrong_name_is_answered_before_a_yes_is_wanted(run: Run, agent: FakeAgent) -> None:
+    agent.lines["tunnel.show"] = [error("not-found", "no tunnel named 'hoem'", "did you mean 'home'?", 2)]
+    refused = run("interface", "delete", "hoem")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == ["error: no tunnel named 'hoem'", "hint: did you mean 'home'?"]
 
 
 @pytest.mark.parametrize(
@@ -121,14 +128,14 @@ def test_an_agent_that_breaks_the_protocol(
 
 def test_nobody_listens(run: Run) -> None:
     refused = run("interface", "list")
-    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("error: the service is not running (nothing listens on ")
     assert refused.stderr.endswith("hint: start it with 'resource-wireguard manage start'\n")
 
 
 def test_a_dead_agents_socket_is_nobody(run: Run, agent: FakeAgent) -> None:
     agent.close()
-    assert run("interface", "list").returncode == 2
+    assert run("interface", "list").returncode == 1
 
 
 def test_a_config_dir_too_long_for_a_socket(run: Run) -> None:

@@ -148,7 +148,7 @@ def test_what_could_not_be_done_is_tried_again_soon(engine: Engine, host: FakeHo
 
     async def story() -> None:
         async with running(engine, tmp_path):
-            host._refusals.clear()
+            host.refusals.clear()
             await until(lambda: len(host.observe().state.of(Address)) == 2, 3)
 
     asyncio.run(story())

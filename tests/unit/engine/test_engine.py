@@ -162,6 +162,21 @@ def test_the_journal_says_what_was_refused(engine: Engine, host: FakeHost) -> No
     assert results["create interface wg-a: kernel, mtu 1420, up"] == "interface wg-a: Operation not permitted"
 
 
+def test_the_same_failure_is_told_once_however_often_it_is_tried(engine: Engine, host: FakeHost) -> None:
+    host.refuse(Link, "wg-a")
+    want(engine, "a")
+    engine.settle()
+    told = len(journal(engine))
+    engine.settle()
+    engine.settle()
+    repeated = journal(engine)[told:]
+    host.relent()
+    engine.settle()
+    made = [text for _, _, text, result in journal(engine) if result == "done"]
+    assert "create interface wg-a: kernel, mtu 1420, up" in made
+    assert [text for _, _, text, _ in repeated].count("create interface wg-a: kernel, mtu 1420, up") <= 1
+
+
 def test_stop_takes_all_down_and_keeps_the_specs(engine: Engine, host: FakeHost) -> None:
     want(engine, "a")
     engine.settle()

@@ -15,7 +15,8 @@ from resource_wireguard.host.facts import Problem
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Address, Device, Link, Peer, Piece, Route, Rule, Sysctl
 from resource_wireguard.model.specs import Specs
-from resource_wireguard.system.fake import FakeHost, ForeignTable, Killed, UdpSocket
+from resource_wireguard.system.fake import FakeHost, Killed
+from resource_wireguard.system.fake_kernel import ForeignTable, UdpSocket
 
 FOREIGN = (
     Link("wg-theirs", "", "kernel", 1420),

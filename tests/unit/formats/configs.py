@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resource_wireguard.model.formats.config import Hook, InterfaceSection, PeerSection, WgQuickConfig
 from resource_wireguard.model.formats.fields import HOOKS
-from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.model.keys import PresharedKey, PublicKey, parse_private_key
 from resource_wireguard.model.net import Endpoint
 
 unhurried = settings(deadline=None)
@@ -22,7 +22,8 @@ def key_text(number: int) -> str:
     return base64.b64encode(bytes([number]) * 32).decode()
 
 
-PRIVATE, PUBLIC, OTHER, PRESHARED = (key_text(number) for number in (65, 66, 67, 68))
+PRIVATE, PUBLIC, OTHER, PRESHARED = (key_text(number) for number in (64, 66, 67, 68))
+"""PRIVATE is clamped as it stands: 64 is what clamping makes of 65."""
 
 SMALL = f"""[Interface]
 PrivateKey = {PRIVATE}
@@ -34,6 +35,7 @@ AllowedIPs = 10.13.13.2/32
 """
 
 _key_bytes = st.binary(min_size=32, max_size=32).filter(lambda raw: any(raw[:31]) and raw[:1] > b"\x01")
+_private_keys = _key_bytes.map(lambda raw: parse_private_key(base64.b64encode(raw).decode()))
 _ports = st.integers(1, 65535)
 _v4 = st.integers(0x0A000001, 0x0AFFFFFE).map(lambda n: ".".join(str(byte) for byte in n.to_bytes(4, "big")))
 _v6 = st.integers(1, 0xFFFF).map(lambda n: f"fd00:1::{n:x}")
@@ -65,7 +67,7 @@ def _several(values: st.SearchStrategy) -> st.SearchStrategy:
 
 interfaces = st.builds(
     InterfaceSection,
-    private_key=_key_bytes.map(PrivateKey),
+    private_key=_private_keys,
     addresses=_several(_addresses),
     listen_port=st.none() | _ports,
     fwmark=st.integers(0, 2**32 - 1),

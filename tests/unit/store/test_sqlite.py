@@ -179,10 +179,10 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_file_grows() -> Iterator[None]:
-    """As on a full disk: a write beyond 64 kB fails with EFBIG, which SQLite reports as it does ENOSPC."""
+    """As on a full disk: a write beyond 128 kB fails with EFBIG, which SQLite reports as it does ENOSPC."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (131_072, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     signal.signal(signal.SIGXFSZ, ignored)
@@ -191,7 +191,7 @@ def no_file_grows() -> Iterator[None]:
 def test_a_full_disk_leaves_the_old_state(names: SqliteStore, no_file_grows: None) -> None:
     add(names, "old")
     with pytest.raises(StoreError) as refused, names.transaction():
-        add(names, "x" * 100_000)
+        add(names, "x" * 200_000)
     assert "space" in refused.value.hint
     assert rows(names) == ["old"]
     assert names.query("PRAGMA integrity_check") == [("ok",)]

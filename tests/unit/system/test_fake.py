@@ -17,7 +17,8 @@ from resource_wireguard.host.state import (
     Table,
 )
 from resource_wireguard.model.keys import PrivateKey, PublicKey
-from resource_wireguard.system.fake import FakeHost, ForeignTable, Killed, UdpSocket
+from resource_wireguard.system.fake import FakeHost, Killed
+from resource_wireguard.system.fake_kernel import ForeignTable, UdpSocket
 
 OWN_KEY = PrivateKey(bytes(range(32)))
 ALICE, BOB = PublicKey(b"a" * 32), PublicKey(b"b" * 32)

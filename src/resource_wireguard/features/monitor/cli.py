@@ -84,6 +84,8 @@ def _status_lines(found: dict[str, Any], peers: Iterable[dict[str, Any]], verbos
             ("service", service["state"]),
             ("health", service["health"]),
             ("engine", service.get("engine") or "none"),
+            ("drift", "only reported" if service.get("drift") == "report" else ""),
+            ("unconfirmed", _pending_words(service.get("pending"))),
         ]
     )
     yield ""
@@ -140,6 +142,12 @@ def _peer_table(peers: list[dict[str, Any]]) -> Iterator[str]:
 def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
     handshake = output.ago(peer["latest_handshake"])
     return (peer["name"], peer["state"], peer["endpoint"] or "-", handshake, *_carried(peer))
+
+
+def _pending_words(pending: dict[str, Any] | None) -> str:
+    if not pending:
+        return ""
+    return f"{pending['change']} (taken back in {pending['seconds_left']} s; 'confirm' keeps it)"
 
 
 def _check_lines(check: dict[str, Any]) -> Iterator[str]:

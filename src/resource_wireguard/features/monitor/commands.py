@@ -10,6 +10,7 @@ import msgspec
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command, Feature
+from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import PeerView, TunnelView, iso_time, peer_view, tunnel_view
 from resource_wireguard.features.monitor.checks import Check, checks_of
@@ -30,12 +31,17 @@ class StatsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """The service as a whole; health is 'healthy' or 'unhealthy'."""
+    """The service as a whole; health is 'healthy' or 'unhealthy', drift 'enforce' or 'report'.
+
+    pending is the change that is taken back unless it is confirmed, if there is one.
+    """
 
     state: str
     health: str
     engine: str | None
     checks: tuple[Check, ...]
+    drift: str = "enforce"
+    pending: PendingView | None = None
 
 
 class TunnelStatus(TunnelView, frozen=True, kw_only=True):
@@ -105,7 +111,10 @@ def status(monitor: Monitor, engine: Engine, _: StatusRequest) -> Status:
     tunnels = tuple(_status_of(monitor, tunnel, report) for tunnel in engine.last_specs.tunnels)
     checks = checks_of(report, tunnels)
     health = "healthy" if all(check.ok for check in checks) else "unhealthy"
-    return Status(Service("running", health, report.observation.engine, checks), tunnels)
+    waiting, now = engine.history.pending(), engine.resources.clock.now()
+    pending = pending_view(waiting, now) if waiting else None
+    service = Service("running", health, report.observation.engine, checks, engine.drift, pending)
+    return Status(service, tunnels)
 
 
 def stats(monitor: Monitor, engine: Engine, request: StatsRequest) -> Stats:
@@ -123,6 +132,7 @@ def feature() -> Feature:
     return Feature(
         "monitor",
         migrations=MIGRATIONS,
+        recorded=("traffic",),
         commands=(
             Command("status", StatusRequest, partial(status, monitor)),
             Command("stats", StatsRequest, partial(stats, monitor)),

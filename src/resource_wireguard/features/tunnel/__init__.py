@@ -7,6 +7,9 @@
     choose.py    which address, port, interface and prefix is free, and whose a taken one is
     config.py    a tunnel or a peer as the text that wg-quick(8) and the phone apps read
     source.py    resolves DNS names of endpoints
+    network.py   the network.* commands: all tunnels and peers as one document
+    document.py  that document from and to plain values, with the place of each fault
+    draft.py     from the document to specs
 
 The commands are three files (and their text a fourth), because this feature has two nouns, and because
 what is free and what a config looks like are each tested without a command around them.
@@ -31,7 +34,7 @@ GROUPS = {
 def feature() -> "Feature":
     """Tunnels and peers, as the registry lists them."""
     from resource_wireguard.engine.feature import Feature
-    from resource_wireguard.features.tunnel import peers, tunnels
+    from resource_wireguard.features.tunnel import network, peers, tunnels
     from resource_wireguard.features.tunnel.compile import compile_tunnels, questions
     from resource_wireguard.features.tunnel.source import resolve_endpoints
     from resource_wireguard.features.tunnel.tables import MIGRATIONS, SpecCache
@@ -42,6 +45,6 @@ def feature() -> "Feature":
         load=SpecCache().load,
         compile=compile_tunnels,
         questions=questions,
-        commands=(*tunnels.COMMANDS, *peers.COMMANDS),
+        commands=(*tunnels.COMMANDS, *peers.COMMANDS, *network.COMMANDS),
         sources=(resolve_endpoints,),
     )

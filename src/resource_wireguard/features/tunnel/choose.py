@@ -18,6 +18,7 @@ from resource_wireguard.model.net import (
     parse_interface_address,
     parse_port,
     parse_prefix,
+    range_of,
 )
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
@@ -96,7 +97,7 @@ def addresses(
         raise InvalidInput("a network and addresses were both given", "the addresses say the network")
     if wanted is not None:
         return _given_addresses(wanted, tunnels, survey)
-    used = [*survey.prefixes, *_prefixes(tunnels)]
+    used = [*survey.prefixes, *prefixes_of(tunnels)]
     networks = [_given_network(network, tunnels, survey) if network else _next_network(pools.first, used)]
     if survey.ipv6 and not is_v6(networks[0]):
         networks.append(allocate_prefix(pools.local, used))
@@ -136,12 +137,12 @@ def _can_hold(block: Network, first: str) -> bool:
 
 def _refuse_taken_network(network: str, tunnels: Sequence[TunnelSpec], survey: Survey) -> None:
     for tunnel in tunnels:
-        found = overlaps(network, _prefixes([tunnel]))
+        found = overlaps(network, prefixes_of([tunnel]))
         if found:
             raise ConflictError(
                 f"network {network} overlaps {found} of tunnel '{tunnel.name}'", "choose another network"
             )
-    ours = set(_prefixes(tunnels))
+    ours = set(prefixes_of(tunnels))
     found = overlaps(network, [prefix for prefix in sorted(survey.prefixes) if prefix not in ours])
     if found:
         raise ConflictError(
@@ -149,7 +150,7 @@ def _refuse_taken_network(network: str, tunnels: Sequence[TunnelSpec], survey: S
         )
 
 
-def _prefixes(tunnels: Iterable[TunnelSpec]) -> Iterator[str]:
+def prefixes_of(tunnels: Iterable[TunnelSpec]) -> Iterator[str]:
     """All that tunnels, active or not, lead to; default routes aside."""
     for tunnel in tunnels:
         yield from map(network_of, tunnel.addresses)
@@ -225,6 +226,59 @@ def refuse_taken_prefixes(tunnel: TunnelSpec, name: str, prefixes: Iterable[str]
                 f"{prefix} of peer '{name}' overlaps {found} of peer '{held[found]}'",
                 "an address belongs to one peer: change one of them",
             )
+
+
+def clashes(tunnel: TunnelSpec, most: int | None) -> Iterator[tuple[str, ConflictError]]:
+    """Whatever two peers of a tunnel both have, with the name of the one it is told of.
+
+    The same questions as those of the refuse_ functions, for all peers in one go: ten thousand prefixes are
+    sorted once, not each compared with all others.
+    """
+    yield from _key_clashes(tunnel)
+    yield from _prefix_clashes(tunnel)
+    if most is not None and len(tunnel.peers) > most:
+        yield (
+            "",
+            ConflictError(
+                f"tunnel '{tunnel.name}' gets {len(tunnel.peers)} peers, and WIREGUARD_PEERS_MAX is {most}",
+                "remove some, or raise the setting",
+            ),
+        )
+
+
+def _key_clashes(tunnel: TunnelSpec) -> Iterator[tuple[str, ConflictError]]:
+    holders: dict[PublicKey, PeerSpec] = {}
+    for peer in tunnel.peers:
+        holder = holders.setdefault(peer.public_key, peer)
+        if holder is not peer or peer.public_key == tunnel.public_key:
+            others = tunnel.peers if peer.public_key == tunnel.public_key else (holder,)
+            try:
+                refuse_taken_key(msgspec.structs.replace(tunnel, peers=others), peer.name, peer.public_key)
+            except ConflictError as error:
+                yield peer.name, error
+
+
+def _prefix_clashes(tunnel: TunnelSpec) -> Iterator[tuple[str, ConflictError]]:
+    """In the order of their first addresses, each prefix can only overlap the one that reaches furthest."""
+    held = sorted(
+        ((*range_of(prefix), prefix, peer) for peer in tunnel.peers for prefix in peer.allowed_ips),
+        key=lambda entry: entry[:2],
+    )
+    own = set(map(host_prefix, tunnel.addresses))
+    furthest: dict[bool, tuple[int, int, str, PeerSpec]] = {}  # default routes overlap only each other
+    for version, _, high, prefix, peer in held:
+        default = prefix.endswith("/0")
+        last = furthest.get(default)
+        overlapping = last is not None and last[0] == version and range_of(prefix)[1] <= last[1]
+        other = last[3] if last and overlapping and last[3] is not peer else None
+        if other or prefix in own:
+            try:
+                others = () if other is None else (other,)
+                refuse_taken_prefixes(msgspec.structs.replace(tunnel, peers=others), peer.name, [prefix])
+            except ConflictError as error:
+                yield peer.name, error
+        if last is None or not overlapping or high > last[1]:
+            furthest[default] = (version, high, prefix, peer)
 
 
 def refuse_too_many(tunnel: TunnelSpec, most: int | None) -> None:

@@ -34,7 +34,7 @@ from resource_wireguard.model.net import (
     is_v6,
     network_of,
 )
-from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, PeerSpec, Specs, TunnelSpec
 
 DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -111,8 +111,9 @@ def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
 def _lasting(same: _Same) -> _Lasting:
     tunnel = same.tunnel
     enabled = tuple(peer for peer in tunnel.peers if peer.enabled)
-    families = _default_families(enabled)
-    fwmark = mark_of(tunnel.number) if families else 0  # keeps the engine's packets out of its own tunnel
+    families = _default_families(enabled) if tunnel.table is None else ()
+    # Where there is a default route, a mark keeps the engine's packets out of its own tunnel.
+    fwmark = tunnel.fwmark or (mark_of(tunnel.number) if families else 0)
     dialled = tuple(peer for peer in enabled if peer.endpoint)
     sysctls = tuple(_sysctls(tunnel, families))
     records = (
@@ -120,10 +121,10 @@ def _lasting(same: _Same) -> _Lasting:
         *(_peer(tunnel, peer) for peer in enabled),
         *(Address(tunnel.interface, address) for address in tunnel.addresses),
         *_routes(tunnel, enabled),
-        *_rules(tunnel, families),
+        *_rules(tunnel, families, fwmark),
         *sysctls,
     )
-    rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families))
+    rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families, fwmark))
     return _Lasting(families, fwmark, dialled, sysctls, records, rules)
 
 
@@ -202,11 +203,18 @@ def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
 
 
 def _routes(tunnel: TunnelSpec, peers: Iterable[PeerSpec]) -> Iterator[Route]:
-    networks = tuple(map(network_of, tunnel.addresses))
+    """As wg-quick(8), Table: the main table has the networks of the addresses already, another has not."""
+    if tunnel.table == NO_TABLE:
+        return
+    elsewhere = tunnel.table not in (None, MAIN_TABLE)
+    networks = () if elsewhere else tuple(map(network_of, tunnel.addresses))
     for peer in peers:
         for prefix in _beyond(peer.allowed_ips, networks):
-            table = mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
-            yield Route(prefix, tunnel.interface, table)
+            yield Route(prefix, tunnel.interface, tunnel.table or _table_for(tunnel, prefix))
+
+
+def _table_for(tunnel: TunnelSpec, prefix: str) -> int:
+    return mark_of(tunnel.number) if prefix.endswith("/0") else MAIN_TABLE
 
 
 @lru_cache(maxsize=1 << 16)
@@ -225,13 +233,13 @@ def _default_families(peers: Sequence[PeerSpec]) -> tuple[int, ...]:
     )
 
 
-def _rules(tunnel: TunnelSpec, families: Iterable[int]) -> Iterator[Rule]:
+def _rules(tunnel: TunnelSpec, families: Iterable[int], fwmark: int) -> Iterator[Rule]:
     """What wg-quick(8) does for default routes: all but the engine's own packets look into our table."""
-    mark = mark_of(tunnel.number)
+    table = mark_of(tunnel.number)
     ours = MAIN_FIRST + 1 + tunnel.number % (RULE_PRIORITY_LAST - MAIN_FIRST)
     for family in families:
         yield Rule(MAIN_FIRST, family, MAIN_TABLE, suppress_prefixlength=0)
-        yield Rule(ours, family, mark, fwmark=mark, invert=True)
+        yield Rule(ours, family, table, fwmark=fwmark, invert=True)
 
 
 def _refuse_two_defaults(tunnels: Iterable[tuple[TunnelSpec, _Lasting]]) -> None:
@@ -275,12 +283,12 @@ def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
         )
 
 
-def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int]) -> Iterator[NftRule]:
+def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int], fwmark: int) -> Iterator[NftRule]:
     """The rest of wg-quick's way: replies to the engine keep its mark (so that strict reverse path
     filters let them in), and nobody beside the tunnel may speak to our address in it."""
     if not families:
         return
-    mark = f"0x{mark_of(tunnel.number):08x}"
+    mark = f"0x{fwmark:08x}"
     yield NftRule(MARK_IN, f"meta l4proto udp ct mark {mark} meta mark set ct mark")
     yield NftRule(MARK_OUT, f"meta l4proto udp meta mark {mark} ct mark set meta mark")
     for address in tunnel.addresses:

@@ -8,7 +8,7 @@ Lists of prefixes and addresses lie in one column each, parted by spaces, in the
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,6 +61,11 @@ CREATE TABLE peers (
 ) STRICT;
 CREATE INDEX peers_by_revision ON peers (tunnel, revision);
 """,
+    """
+ALTER TABLE tunnels ADD COLUMN search TEXT NOT NULL DEFAULT '';
+ALTER TABLE tunnels ADD COLUMN fwmark INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tunnels ADD COLUMN routing_table INTEGER;
+""",
 )
 
 MANY = 200
@@ -68,7 +73,7 @@ MANY = 200
 
 _TUNNEL = (
     "name, number, interface, public_key, listen_port, addresses, active, mtu, exit, endpoint, dns, "
-    "created_at"
+    "search, fwmark, routing_table, created_at"
 )
 _PEER = (
     "name, public_key, enabled, addresses, allowed_ips, has_preshared_key, has_private_key, endpoint, "
@@ -124,7 +129,8 @@ class SpecCache:
 def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) -> TunnelSpec:
     private_key = resources.secrets.get(_private_name(row))
     columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
-    name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, created = columns
+    name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, *more = columns
+    search, fwmark, table, created = more
     if private_key is None:
         raise _lost(_private_name(row), name)
     return TunnelSpec(
@@ -140,6 +146,9 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
         exit=bool(exit_),
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         dns=tuple(dns.split()),
+        search=tuple(search.split()),
+        fwmark=fwmark,
+        table=table,
         peers=peers,
         created_at=created,
     )
@@ -213,7 +222,8 @@ def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
     columns = (
         *(spec.name, spec.number, spec.interface, bytes(spec.public_key), spec.listen_port),
         *(" ".join(spec.addresses), spec.active, spec.mtu, spec.exit),
-        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), spec.created_at),
+        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), " ".join(spec.search)),
+        *(spec.fwmark, spec.table, spec.created_at),
     )
     resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)
     resources.secrets.put(_private_name(_row_of(resources.store, spec.name)), spec.private_key)
@@ -223,6 +233,14 @@ def delete_tunnel(resources: Resources, name: str) -> None:
     """Forget a tunnel, its peers and all their keys."""
     resources.secrets.delete(f"tunnel/{_row_of(resources.store, name)}/")
     resources.store.execute("DELETE FROM tunnels WHERE name = ?", name)
+
+
+def let_go_of_ports(store: Store, names: Iterable[str], wanted: Iterable[int]) -> None:
+    """Give tunnels that are about to be put other ports first, which nobody wants: so two can swap theirs."""
+    taken = {port for (port,) in store.query("SELECT listen_port FROM tunnels")}.union(wanted)
+    free = (port for port in range(65_535, 0, -1) if port not in taken)
+    for name in names:
+        store.execute("UPDATE tunnels SET listen_port = ? WHERE name = ?", next(free), name)
 
 
 def put_peer(
@@ -242,6 +260,8 @@ def put_peer(
     row = _peer_row(store, owner, spec.name)
     if spec.preshared_key is not None:
         resources.secrets.put(_preshared_name(owner, row), spec.preshared_key)
+    else:
+        resources.secrets.delete(_preshared_name(owner, row))
     if private_key is not None:
         resources.secrets.put(_peer_private_name(owner, row), private_key)
 

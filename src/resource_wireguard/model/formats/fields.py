@@ -13,7 +13,6 @@ from resource_wireguard.errors import InvalidInput
 from resource_wireguard.model.formats.config import AUTO, OFF
 from resource_wireguard.model.keys import (
     PresharedKey,
-    PrivateKey,
     parse_preshared_key,
     parse_private_key,
     parse_public_key,
@@ -65,13 +64,6 @@ def _number(text: str, least: int, most: int) -> int:
 
 def _number_or_off(most: int) -> Callable[[str], int]:
     return lambda text: 0 if text.lower() == OFF else _number(text, 0, most)
-
-
-def _private_key(text: str) -> PrivateKey:
-    key = parse_private_key(text)
-    if not any(key):
-        raise _invalid()  # zeros are how the kernel says "no key"
-    return key
 
 
 def _preshared_key(text: str) -> PresharedKey | None:
@@ -175,7 +167,7 @@ def _by_lower(*fields: Field) -> dict[str, Field]:
 HOOKS = ("PreUp", "PostUp", "PreDown", "PostDown")
 
 INTERFACE = _by_lower(
-    Field("PrivateKey", _private_key, "is not a WireGuard key", _KEY_HINT),
+    Field("PrivateKey", parse_private_key, "is not a WireGuard key", _KEY_HINT),
     Field(
         "ListenPort",
         lambda text: _number(text, 0, UINT16) or None,

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from tests.unit.worlds import StoppedClock
 
+from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.features.tunnel import feature
@@ -38,7 +39,7 @@ def settings() -> Settings:
 @pytest.fixture
 def engine(tmp_path: Path, host: FakeHost, clock: StoppedClock, settings: Settings) -> Iterator[Engine]:
     store = SqliteStore(tmp_path / "state.db")
-    features = [feature()]
+    features = [own_commands(), feature()]
     migrate(store, features)
     secrets = FileSecrets(store, tmp_path / "master.key")
     yield Engine(Resources(store, secrets, host, clock, settings), features)

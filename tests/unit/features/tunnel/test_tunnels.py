@@ -17,7 +17,8 @@ from resource_wireguard.errors import (
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.state import Address, Device, Link, Peer, Route, Sysctl, Table
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.system.fake import FakeHost, UdpSocket
+from resource_wireguard.system.fake import FakeHost
+from resource_wireguard.system.fake_kernel import UdpSocket
 
 
 def test_a_tunnel_is_up_with_what_was_free(home: Any) -> None:

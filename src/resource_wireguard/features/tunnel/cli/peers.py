@@ -126,6 +126,8 @@ def add_(
 @force_option
 def remove_(tunnel: str, name: str, force: bool) -> None:
     """Remove a peer; its config stops working at once."""
+    if not force:
+        call("peer.show", {"tunnel": tunnel, "name": name})  # a wrong name comes before the question
     confirm(f"Remove peer '{name}' from tunnel '{tunnel}'?", force)
     call("peer.remove", {"tunnel": tunnel, "name": name})
     output.note(f"peer '{name}' is removed from tunnel '{tunnel}'")

@@ -28,6 +28,7 @@ from resource_wireguard.cli.options import (
 )
 from resource_wireguard.cli.views import peer_lines, peer_table, tunnel_lines, tunnel_table
 from resource_wireguard.errors import ConflictError, InvalidInput
+from resource_wireguard.features.tunnel.cli.changes import Changes
 
 MTU = (576, 65535)
 """Bytes: RFC 791's smallest reassembly buffer, and the largest IPv4 packet."""
@@ -265,11 +266,16 @@ def remove_content(name: str, force: bool) -> None:
     _delete_tunnel(name, force)
 
 
-@content.command(examples=("content execute home",))
+@content.command(examples=("content execute home", "content execute home --options mtu=1380,exit=yes"))
 @named
+@click.option(
+    "--options", type=Changes(), metavar="LIST", help="Change this first: port, mtu, endpoint, exit."
+)
 @format_option
-def execute(name: str, format_: str) -> None:
+def execute(name: str, format_: str, options: dict[str, Any] | None) -> None:
     """Bring a stored tunnel up."""
+    if options:
+        call("tunnel.change", {"name": name, **options})
     output.show(call("tunnel.activate", {"name": name}), format_, tunnel_lines)
 
 
@@ -312,6 +318,8 @@ def _port_wish() -> int | None:
 
 
 def _delete_tunnel(name: str, force: bool) -> None:
+    if not force:
+        call("tunnel.show", {"name": name})  # a wrong name comes before the question
     question = f"Delete tunnel '{name}' with its keys and all its peers?"
     confirm(question, force)
     call("tunnel.delete", {"name": name})

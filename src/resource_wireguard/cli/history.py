@@ -1,0 +1,113 @@
+"""Looking back and taking back: undo, confirm, journal, and the mode for the doings of others."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from resource_wireguard.cli import output
+from resource_wireguard.cli.client import call
+from resource_wireguard.cli.command import Command
+from resource_wireguard.cli.options import Number, format_option, given
+from resource_wireguard.errors import InvalidInput
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@click.command(cls=Command, examples=("undo --dry-run", "undo"))
+@click.option("--dry-run", is_flag=True, help="Say what would be taken back, and change nothing.")
+@format_option
+def undo(dry_run: bool, format_: str) -> None:
+    """Take back the last change of tunnels and peers, whoever made it.
+
+    An undo is a change too: a second one takes back the first. The last twenty changes are kept.
+    """
+    undone = call("undo", {"dry_run": dry_run})
+    output.show(undone, format_, lambda undone: _undo_lines(undone, dry_run))
+    show_problems(undone)
+
+
+@click.command(cls=Command, examples=("confirm",))
+def confirm() -> None:
+    """Keep the change that was applied with --confirm.
+
+    Exit code: 2 if none waits, such as after its time has run out.
+    """
+    output.note(f"kept: {call('confirm')['change']}")
+
+
+@click.command(cls=Command, examples=("journal", "journal --since 2h", "journal --tail 500 --format json"))
+@click.option("--tail", type=Number(1, 1_000_000), metavar="N", help="The last N lines.  [default: 50]")
+@click.option("--since", metavar="TIME", help="From then on: 90s, 30m, 2h, 7d ago, or 2025-06-01T12:00:00.")
+@format_option
+def journal(tail: int | None, since: str | None, format_: str) -> None:
+    """Who changed what, when, and with which result. Times are UTC; keys are never in it."""
+    request = given(since=seconds_of(since) if since else None)
+    if tail is not None or since:
+        request["tail"] = tail
+    lines = call("journal", request)
+    output.show(lines, format_, lambda lines: map(_journal_line, lines))
+
+
+@click.command(cls=Command, examples=("drift", "drift report", "drift enforce"))
+@click.argument("mode", required=False, type=click.Choice(["enforce", "report"]))
+def drift(mode: str | None) -> None:
+    """Show or set what is done when others change what is ours.
+
+    enforce puts it back at once. report only tells of it, in status and plan; commands still carry out
+    what they are asked for, and nothing else.
+    """
+    print(call("drift", given(mode=mode))["mode"])
+
+
+def result_lines(result: dict[str, Any]) -> Iterator[str]:
+    """What was done on the host, and what is still to be done."""
+    if result["actions"]:
+        yield "on the host:"
+    yield from (f"  {line}" for line in result["actions"])
+    if result["drift"]:
+        yield "still to be done:"
+    yield from (f"  {line}" for line in result["drift"])
+
+
+def show_problems(result: dict[str, Any]) -> None:
+    """What the host refused, on stderr."""
+    for problem in result["problems"]:
+        output.error(problem["message"], problem["hint"])
+
+
+def show_pending(pending: dict[str, Any] | None) -> None:
+    """That somebody has to say yes."""
+    if pending:
+        output.note(f"taken back in {pending['seconds_left']} s unless you run: resource-wireguard confirm")
+
+
+def seconds_of(text: str, now: float | None = None) -> float:
+    """'2h' (ago) or '2025-06-01T12:00:00' (UTC) as Unix seconds."""
+    if ago := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
+        return (time.time() if now is None else now) - int(ago[1]) * UNITS[ago[2]]
+    from calendar import timegm
+
+    for form in ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):
+        try:
+            return timegm(time.strptime(text.rstrip("Z").replace(" ", "T"), form))
+        except ValueError:
+            continue
+    raise InvalidInput(f"time '{text[:40]}' is not understood", "write 30m, 2h, 7d or 2025-06-01T12:00:00")
+
+
+def _undo_lines(undone: dict[str, Any], dry_run: bool) -> Iterator[str]:
+    yield f"{'would take back' if dry_run else 'taken back'}: {undone['change']}"
+    yield f"  by {undone['actor']}, {output.ago(undone['at'])}"
+    yield from (f"  {line}" for line in undone["actions"])
+    if undone["drift"]:
+        yield "still to be done:"
+    yield from (f"  {line}" for line in undone["drift"])
+
+
+def _journal_line(line: dict[str, Any]) -> str:
+    subject = f"{line['subject']}: " if line["subject"] else ""
+    result = "" if line["result"] == "done" else f" ({line['result']})"
+    return output.one_line(f"{line['at']}  {line['actor']}  {subject}{line['text']}{result}")

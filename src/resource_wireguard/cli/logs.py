@@ -1,0 +1,155 @@
+"""The agent's log: the file of a daemonised agent, or the journal where systemd runs the service."""
+
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+import click
+
+from resource_wireguard.cli.client import log_path
+from resource_wireguard.cli.command import Command
+from resource_wireguard.cli.options import Number
+from resource_wireguard.errors import HostError, InvalidInput, NotFound, PermissionDenied
+
+UNIT = "resource-wireguard.service"
+
+UNIT_PLACES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+
+LINES = Number(1, 1_000_000)
+
+LINE_BYTES = 4096
+"""Bytes a line has at most, or the tail of a large log may come out short."""
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks for new lines with --follow."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_AGO = re.compile(r"(\d{1,9})([smhdw])")
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+@click.command(cls=Command, examples=("logs", "logs --tail 200 --since 2h", "logs --follow"))
+@click.option("--tail", type=LINES, default=50, show_default=True, help="Lines to show at most.")
+@click.option("--follow", is_flag=True, help="Show new lines as they come, until Ctrl-C.")
+@click.option("--since", metavar="TIME", help="Only from this time on: 10m, 2h, yesterday, 2025-06-01T12:00.")
+def logs(tail: int, follow: bool, since: str | None) -> None:
+    """Show what the agent has logged. Exit code 2: there is nothing to show."""
+    begin = moment(since, time.time()) if since else None
+    if not os.path.exists(log_path()) and _has_unit():
+        _show_journal(tail, follow, begin)
+        return
+    with _opened(log_path()) as file:
+        shown = _show(_last(file, tail, begin))
+        if follow:
+            _follow(file)
+        elif not shown:
+            raise NotFound("nothing was logged" + (f" since {since}" if since else ""), "")
+    while follow:
+        with _opened(log_path()) as file:
+            _follow(file)
+
+
+def moment(text: str, now: float) -> float:
+    """A point in Unix time from '10m', '2h', 'today', 'yesterday', 'now', '@1748779200' or ISO 8601."""
+    word = text.strip().lower()
+    if ago := _AGO.fullmatch(word.removesuffix(" ago")):
+        return now - int(ago[1]) * _UNITS[ago[2]]
+    days = {"now": None, "today": 0, "yesterday": 1}
+    if word in days:
+        back = days[word]
+        return now if back is None else _midnight(now, back)
+    from datetime import datetime
+
+    try:
+        if word.startswith("@"):
+            return float(word[1:])
+        return datetime.fromisoformat(text.strip()).timestamp()  # local time where no zone is given
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"--since '{text[:40]}' is not a time", "use 10m, 2h, yesterday, or 2025-06-01T12:00:00"
+        ) from None
+
+
+def _midnight(now: float, days_back: int) -> float:
+    year, month, day, *_ = time.localtime(now)
+    return time.mktime((year, month, day - days_back, 0, 0, 0, 0, 0, -1))
+
+
+def _opened(path: str) -> TextIO:
+    try:
+        return open(path, encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no log in {path}", "the service has not been started here yet") from None
+    except PermissionError:
+        raise PermissionDenied(f"you may not read {path}", "run it with sudo") from None
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {error.strerror}", "") from None
+
+
+def _last(file: TextIO, count: int, begin: float | None) -> Iterable[str]:
+    """The last lines of a file, or the last of those since a time."""
+    if begin is None:
+        size = os.fstat(file.fileno()).st_size
+        if size > count * LINE_BYTES:
+            file.seek(size - count * LINE_BYTES)
+            file.readline()  # the rest of a line
+        return deque(file, count)
+    return deque(_since(file, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(begin))), count)
+
+
+def _since(lines: Iterable[str], first: str) -> Iterator[str]:
+    """Lines from a time on; a line without a time belongs to the one above it."""
+    wanted = False
+    for line in lines:
+        if _STAMP.match(line):
+            wanted = line[: len(first)] >= first
+        if wanted:
+            yield line
+
+
+def _show(lines: Iterable[str]) -> bool:
+    shown = False
+    for line in lines:
+        sys.stdout.write(line)
+        shown = True
+    sys.stdout.flush()
+    return shown
+
+
+def _follow(file: TextIO) -> None:
+    """New lines as they come, until the file is cut or replaced."""
+    while not _replaced(file):
+        if not _show(file):
+            time.sleep(LOOK_EVERY)
+
+
+def _replaced(file: TextIO) -> bool:
+    mine = os.fstat(file.fileno())
+    try:
+        named = os.stat(log_path())
+    except FileNotFoundError:
+        return False
+    return (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino) or named.st_size < file.tell()
+
+
+def _has_unit() -> bool:
+    booted = os.path.isdir("/run/systemd/system")  # sd_booted(3)
+    return booted and any(os.path.exists(f"{place}/{UNIT}") for place in UNIT_PLACES)
+
+
+def _show_journal(tail: int, follow: bool, begin: float | None) -> None:
+    from resource_wireguard.system import process
+
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--unit={UNIT}", f"--lines={tail}"]
+    if begin is not None:
+        argv.append(f"--since=@{int(begin)}")
+    if follow:
+        process.become([*argv, "--follow"])
+    text = process.run(argv).stdout
+    if not text.strip():
+        raise NotFound(f"the journal has nothing of {UNIT}", "")
+    sys.stdout.write(text)
