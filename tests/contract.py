@@ -27,7 +27,7 @@ def commands() -> dict[str, dict[str, Any]]:
     """What the contract says of each command that can be run: 'manage install' → its entry."""
     found = {}
     for word, entry in contract()["commands"].items():
-        inner = entry["subcommands"] or {}
+        inner = entry.get("subcommands") or {}
         found |= {f"{word} {second}": inner[second] for second in inner}
         if not inner:
             found[word] = entry

@@ -272,7 +272,7 @@ def picture(namespace: Namespace, interface: str) -> Picture:
 
 
 def panorama(namespace: Namespace, interfaces: Sequence[str]) -> Picture:
-    """Everything in a namespace, foreign objects too, and the devices of some interfaces; in four processes."""
+    """All in a namespace, foreign objects too, and the devices of some interfaces; in four processes."""
     links, routes, rules = _ip_batch(namespace, "-4", "address show", "route show table all", "rule show")
     links6, routes6, rules6 = _ip_batch(namespace, "-6", "address show", "route show table all", "rule show")
     dump = namespace.exec("wg", "show", "all", "dump", check=False).stdout.splitlines()

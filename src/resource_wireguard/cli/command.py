@@ -50,10 +50,10 @@ class Group(click.Group):
         """The command that the first word names; a wrong word is answered with the nearest right one."""
         word = args[0]
         command = self.get_command(ctx, word)
-        if command is None:
+        if command is None and not ctx.resilient_parsing:  # which is how a shell asks for completions
             known = self.list_commands(ctx)
             raise Refusal(f"there is no command '{word[:60]}'", near_hint(word, known), ctx)
-        return word, command, args[1:]
+        return word if command else None, command, args[1:]
 
 
 class Refusal(click.UsageError):

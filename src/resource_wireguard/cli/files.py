@@ -4,14 +4,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import BinaryIO
 
 from resource_wireguard.errors import HostError, InvalidInput
 
+CONFIG_MOST = 4 * 2**20
+"""Bytes of a config: SIZE_MAX of the agent's parser, which the command line has no time to import."""
+
 
 @contextmanager
-def private_output(path: str | None) -> Iterator[Callable[[str], None]]:
-    """A function that writes text to a file (0600, atomically) or, without a path, to stdout.
+def private_output(path: str | None) -> Iterator[Callable[[str | bytes], None]]:
+    """A function that writes text or a picture to a file (0600, atomically) or, without a path, to stdout.
 
     The temporary file is made on entry: a path that cannot be written is refused before anything is done.
     """
@@ -25,8 +28,8 @@ def private_output(path: str | None) -> Iterator[Callable[[str], None]]:
     with _named(path):
         descriptor, temporary = _temporary(os.path.realpath(path))
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            yield lambda text: _write(file, text)
+        with open(descriptor, "wb") as file:
+            yield lambda content: _write(file, content)
         with _named(path):
             os.replace(temporary, os.path.realpath(path))
     finally:
@@ -48,22 +51,8 @@ def read_key(path: str) -> str:
 
 def write_private(path: str, content: bytes) -> None:
     """Bytes into a file (0600, atomically, durable), or to stdout for '-'."""
-    if path == "-":
-        sys.stdout.buffer.write(content)
-        return
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise InvalidInput(f"{path} is not a regular file", "name a file, or '-' for standard output")
-    with _named(path):
-        descriptor, temporary = _temporary(os.path.realpath(path))
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, os.path.realpath(path))
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+    with private_output(None if path == "-" else path) as write:
+        write(content)
 
 
 def read_bytes(path: str, most: int, hint: str) -> bytes:
@@ -77,8 +66,25 @@ def read_bytes(path: str, most: int, hint: str) -> bytes:
         raise InvalidInput(f"cannot read {path}: {error.strerror}", hint) from None
 
 
-def _to_stdout(text: str) -> None:
-    sys.stdout.write(text)
+def read_config(path: str) -> str:
+    """The text of a config file, or of stdin for '-'; a byte order mark is dropped."""
+    data = read_bytes(path, CONFIG_MOST + 1, "name a wg-quick config")
+    if len(data) > CONFIG_MOST:
+        raise InvalidInput(f"{path} has more than {CONFIG_MOST} bytes", "is it the right file?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(f"{path}: line {line}: this is not UTF-8", "save the file as UTF-8 text") from None
+
+
+def _to_stdout(content: str | bytes) -> None:
+    if isinstance(content, str):
+        sys.stdout.write(content)
+    elif sys.stdout.isatty():
+        raise InvalidInput("this is nothing for a terminal to show", "write it to a file: --output FILE")
+    else:
+        sys.stdout.buffer.write(content)
 
 
 def _temporary(path: str) -> tuple[int, str]:
@@ -86,8 +92,8 @@ def _temporary(path: str) -> tuple[int, str]:
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), name
 
 
-def _write(file: TextIO, text: str) -> None:
-    file.write(text)
+def _write(file: BinaryIO, content: str | bytes) -> None:
+    file.write(content if isinstance(content, bytes) else content.encode())
     file.flush()
     os.fsync(file.fileno())
 

@@ -218,9 +218,9 @@ class Agent:
         answered = await self._in_engine(lambda: answer(self._engine, line, actor, progress))
         writer.write(answered + b"\n")
         self._looked.set()
+        await self._set_alarm()
         if self._engine.pass_is_due():
             self._dirty.set()
-        await self._set_alarm()
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         if self._engine.stopping:

@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from resource_wireguard.host.diff import Plan
-from resource_wireguard.host.facts import Observation, Problem, Questions, Survey
+from resource_wireguard.host.facts import Found, Observation, Problem, Questions, Survey
+from resource_wireguard.host.state import Route
 from resource_wireguard.model.keys import PresharedKey, PrivateKey
 
 
@@ -37,6 +38,16 @@ class Host(Protocol):
 
     def survey(self, *, registry: bool = False) -> Survey:
         """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
+
+    def read_foreign(self, interface: str) -> Found:
+        """A WireGuard interface that is not ours; NotFound, ConflictError where it is, InvalidInput where
+        it runs no WireGuard, HostError where its engine does not answer."""
+
+    def take_over(self, found: Found, tunnel: str, routes: Iterable[Route]) -> tuple[Problem, ...]:
+        """Mark this one link, and these of its routes, as ours: nothing else changes, no packet is lost.
+
+        The only way for a foreign object to become ours. HostError where the link is no longer the one found.
+        """
 
     def events(self) -> Events:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""

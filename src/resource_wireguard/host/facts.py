@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from resource_wireguard.host.state import HostState
+from resource_wireguard.host.state import Device, HostState, Link, Peer, Route
 from resource_wireguard.model.keys import PublicKey
 
 SESSION_LIFETIME = 180.0
@@ -73,6 +73,23 @@ class Observation(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     complete: bool = True
     links: Mapping[str, LinkFacts] = {}
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A WireGuard interface that is not ours, as it runs; index is the kernel's number of the link.
+
+    routes are those that a person or wg-quick(8) made through it: no gateway, no source, no metrics of
+    their own. alias is what somebody wrote on the link.
+    """
+
+    index: int
+    link: Link
+    alias: str | None
+    device: Device | None
+    peers: tuple[Peer, ...] = ()
+    endpoints: Mapping[PublicKey, str] = {}
+    addresses: tuple[str, ...] = ()
+    routes: frozenset[Route] = frozenset()
 
 
 class Survey(msgspec.Struct, frozen=True):

@@ -45,7 +45,8 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
     endpoint is what peers are told to reach this host by. mtu None means: from the path to the peers.
     fwmark 0 means: one of ours, where one is needed. table None means: routes in the main table, and
     what wg-quick(8) does for default routes; NO_TABLE: no routes; a number: all routes there, no rules.
-    dns and search are the servers and domains of the peers' configs.
+    dns goes into the peers' configs; host_dns is what wg-quick(8) would make this host ask (servers, then
+    search domains), kept for exports.
     """
 
     name: str
@@ -60,7 +61,7 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
     exit: bool = False
     endpoint: Endpoint | None = None
     dns: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
+    host_dns: tuple[str, ...] = ()
     fwmark: int = 0
     table: int | None = None
     peers: tuple[PeerSpec, ...] = ()

@@ -5,13 +5,21 @@ It answers to the same port as the real host, and its rules are in fake_kernel.p
 """
 
 import errno
+import os
+from collections.abc import Iterable
 
+from msgspec.structs import replace
+
+from resource_wireguard.errors import ConflictError, HostError, NotFound
 from resource_wireguard.host.diff import Action, Plan
-from resource_wireguard.host.facts import LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import Found, LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.render import line_of, noun_of
 from resource_wireguard.host.state import (
     Address,
+    Device,
     Link,
+    Peer,
+    PeerEndpoint,
     Record,
     Route,
     Sysctl,
@@ -106,6 +114,40 @@ class FakeHost(FakeKernel):
             self.public_address,
         )
 
+    def read_foreign(self, interface: str) -> Found:
+        """An interface that a test has placed."""
+        there = self.interfaces.get(interface)
+        if there is None:
+            raise NotFound(f"no interface {interface} on this host")
+        if not there.foreign:
+            raise ConflictError(f"interface {interface} is that of tunnel '{there.link.tunnel}' already")
+        return Found(
+            index=1,
+            link=there.link,
+            alias=None,
+            device=there.device,
+            peers=tuple(there.peers.values()),
+            endpoints=dict(there.endpoints),
+            addresses=tuple(there.addresses),
+            routes=frozenset(
+                route
+                for route in self.others.values()
+                if isinstance(route, Route) and route.interface == interface
+            ),
+        )
+
+    def take_over(self, found: Found, tunnel: str, routes: Iterable[Route]) -> tuple[Problem, ...]:
+        """Mark a link and its routes: from now on they are ours."""
+        if (Link, found.link.name) in self.refusals:
+            raise HostError(os.strerror(self.refusals[Link, found.link.name]))
+        there = self.interfaces[found.link.name]
+        there.link, there.foreign = replace(there.link, tunnel=tunnel), False
+        for thing in (found.link, *(Address(found.link.name, a) for a in found.addresses), *routes):
+            del self.others[identity(thing)]
+        self.routes.update((route.key, route) for route in routes)
+        self.ring()
+        return ()
+
     def events(self) -> FakeEvents:
         """A new subscription; WireGuard's own changes never ring, as netlink is silent about peers."""
         self.subscribers.append(FakeEvents())
@@ -120,6 +162,9 @@ class FakeHost(FakeKernel):
                 self.interfaces[thing.name] = Interface(thing, foreign=True)
             elif isinstance(thing, Address):
                 self.interfaces[thing.interface].addresses[thing.address] = None
+            elif isinstance(thing, Device | Peer | PeerEndpoint):
+                self.interfaces[thing.interface].be_told(thing)
+                continue
             self.others[identity(thing)] = thing
         self.ring()
 

@@ -57,7 +57,7 @@ class UdpSocket:
     port: int
 
 
-Foreign = Link | Address | Route | Rule | ForeignTable | UdpSocket
+Foreign = Link | Device | Peer | PeerEndpoint | Address | Route | Rule | ForeignTable | UdpSocket
 
 
 class Refused(Exception):
@@ -93,6 +93,16 @@ class Interface:
         yield from self.peers.values()
         for key, endpoint in self.endpoints.items():
             yield PeerEndpoint(self.link.name, key, endpoint)
+
+    def be_told(self, thing: Device | Peer | PeerEndpoint) -> None:
+        """What somebody else sets with wg(8)."""
+        match thing:
+            case Device():
+                self.device = thing
+            case Peer():
+                self.peers[thing.public_key] = thing
+            case PeerEndpoint():
+                self.endpoints[thing.public_key] = thing.endpoint
 
     def facts(self) -> Iterator[tuple[tuple[str, PublicKey], PeerFacts]]:
         """What the engine has learned of each peer."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.diff import Plan
-from resource_wireguard.host.facts import LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import Found, LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
 from resource_wireguard.host.facts import Path as NetworkPath
 from resource_wireguard.host.state import (
     HostState,
@@ -16,11 +16,12 @@ from resource_wireguard.host.state import (
     Peer,
     PeerEndpoint,
     Record,
+    Route,
     Sysctl,
 )
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.system import netlink, routing, sysctl
+from resource_wireguard.system import foreign, netlink, routing, sysctl
 from resource_wireguard.system.apply import Application
 from resource_wireguard.system.engines import Engines
 from resource_wireguard.system.events import NetlinkEvents
@@ -91,6 +92,14 @@ class LinuxHost:
     def survey(self, *, registry: bool = False) -> Survey:
         """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
         return survey(self._kernel, reserved_ports(self._port_registry) if registry else {})
+
+    def read_foreign(self, interface: str) -> Found:
+        """A WireGuard interface that is not ours, whoever made it."""
+        return foreign.read(self._kernel, self._wireguard, self._engines, interface)
+
+    def take_over(self, found: Found, tunnel: str, routes: Iterable[Route]) -> tuple[Problem, ...]:
+        """Mark that link and these of its routes as ours."""
+        return foreign.take_over(self._kernel, found, tunnel, routes)
 
     def events(self) -> NetlinkEvents:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""

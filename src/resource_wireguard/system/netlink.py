@@ -112,6 +112,11 @@ def set_link(kernel: NetlinkSocket, name: str, *, alias: str, mtu: int, up: bool
     kernel.change(_SETLINK, head + b"".join(parts))
 
 
+def set_alias(kernel: NetlinkSocket, index: int, alias: str) -> None:
+    """Mark the link of that index, and touch nothing else of it."""
+    kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, index, 0, 0) + attribute(_IFALIAS, alias.encode()))
+
+
 def delete_link(kernel: NetlinkSocket, name: str) -> None:
     """Remove a link and all that lies on it; one that is gone already is fine."""
     try:

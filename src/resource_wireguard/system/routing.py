@@ -34,6 +34,9 @@ _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 
 _DST, _OIF, _PRIORITY, _PREFSRC, _METRICS, _TABLE, _MARK = 1, 4, 6, 7, 8, 15, 16
 _METRIC_MTU = 2
+_GATEWAY, _MULTIPATH, _ENCAP = 5, 9, 22
+_NOT_IN_A_ROUTE = {_GATEWAY, _PREFSRC, _METRICS, _MULTIPATH, _ENCAP}
+_BOOT, _STATIC = 3, 4
 _UNICAST, _LOCAL, _UNREACHABLE = 1, 2, 7
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _TABLE_MAIN, _TABLE_LOCAL = 254, 255
@@ -67,6 +70,17 @@ def routes(kernel: NetlinkSocket, names: Mapping[int, str]) -> Iterator[Route]:
             its_family, length, _, _, table, protocol, _, kind, _ = _rtmsg.unpack_from(body)
             if its_family == family and protocol == PROTOCOL:
                 yield _route(body, length, table, kind, names)
+
+
+def plain_routes(kernel: NetlinkSocket, index: int, name: str) -> Iterator[Route]:
+    """The routes through one link that a person or wg-quick(8) made and that a Route says all about."""
+    for family in FAMILY_OF_VERSION.values():
+        for body in kernel.dump(_GETROUTE, _rtmsg.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+            its_family, length, _, _, table, protocol, _, kind, _ = _rtmsg.unpack_from(body)
+            found = attributes(body, _rtmsg.size)
+            by_hand = (its_family, kind) == (family, _UNICAST) and protocol in (_BOOT, _STATIC)
+            if by_hand and number(found.get(_OIF, b"")) == index and not found.keys() & _NOT_IN_A_ROUTE:
+                yield _route(body, length, table, kind, {index: name})
 
 
 def used_prefixes(kernel: NetlinkSocket) -> Iterator[str]:

@@ -25,10 +25,10 @@ def page() -> str:
 
 
 def _sections() -> Iterator[str]:
-    yield _section("resource-wireguard", _context(()))
+    yield _section("resource-wireguard", context_of(()))
     for words in all_commands():
-        context = _context(words)
-        yield _section(" ".join(_shown(words)), context)
+        context = context_of(words)
+        yield _section(" ".join(shown(words)), context)
 
 
 def _section(title: str, context: click.Context) -> str:
@@ -36,11 +36,11 @@ def _section(title: str, context: click.Context) -> str:
     return f"{level} {title}\n\n```\n{context.get_help()}\n```\n"
 
 
-def _shown(words: tuple[str, ...]) -> Iterator[str]:
+def shown(words: tuple[str, ...]) -> Iterator[str]:
     return ("NAME" if word == "x" else word for word in words)
 
 
-def _context(words: tuple[str, ...]) -> click.Context:
+def context_of(words: tuple[str, ...]) -> click.Context:
     context = root.context_class(
         root, info_name="resource-wireguard", **{**root.context_settings, "terminal_width": 80}
     )

@@ -1,6 +1,7 @@
 """The health of the service: each check says yes and no when it should."""
 
 import os
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -103,6 +104,9 @@ class EngineStub:
     def __init__(self, report: Report) -> None:
         self._report = report
         self.last_specs = Specs()
+        self.drift = "enforce"
+        self.history = SimpleNamespace(pending=lambda: None)
+        self.resources = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0))
 
     def report(self) -> Report:
         self.last_specs = Specs({"tunnel": (HOME,)})

@@ -36,6 +36,9 @@ PROGRAM = (sys.executable, "-P", "-m", "resource_wireguard")
 PATIENCE = 15.0
 """Seconds for what must happen but has no promised time."""
 
+COUNT, SIZE = 20, 1000
+"""Packets of the traffic, and bytes in each."""
+
 DISCARD = 9
 """A UDP port (RFC 863) where nobody listens: the far kernel says so, and that is an answer."""
 
@@ -118,11 +121,15 @@ class Stage:
         return f"the two ends shook hands, and a packet came back ({took:.2f} s)"
 
     def traffic(self) -> str:
-        """Both ends have counted it."""
-        counts = [_ask(host, "peer", "list", host)[0] for host in ADDRESSES]
-        for peer in counts:
-            expect(peer["rx_bytes"] > 0 and peer["tx_bytes"] > 0, f"no traffic is counted for {peer['name']}")
-        return f"traffic is counted: {counts[0]['tx_bytes']} bytes sent, {counts[0]['rx_bytes']} received"
+        """Both ends count what goes from one to the other."""
+        before = _counted()
+        _send(COUNT, SIZE)
+        _until(
+            lambda: all(now - then >= COUNT * SIZE for now, then in zip(_counted(), before, strict=True)),
+            f"{COUNT} packets of {SIZE} bytes were not counted at both ends",
+        )
+        sent, received = _counted()
+        return f"traffic is counted: {sent} bytes sent, {received} received at the other end"
 
     def delete(self) -> str:
         """Nothing of the tunnels is left."""
@@ -193,6 +200,19 @@ def _refused_by_the_other_end(probe: socket.socket) -> bool:
     except TimeoutError:
         return False
     return False
+
+
+def _send(count: int, size: int) -> None:
+    """Datagrams to the far end, which refuses them; that it does is nothing to stop for."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _ in range(count):
+            probe.sendto(bytes(size), (ADDRESSES["far"][1], DISCARD))
+
+
+def _counted() -> tuple[int, int]:
+    """Bytes that near has sent and far has received, as their agents see it."""
+    near, far = (_ask(host, "peer", "list", host)[0] for host in ("near", "far"))
+    return near["tx_bytes"], far["rx_bytes"]
 
 
 def _until(condition: Callable[[], bool], otherwise: str) -> None:

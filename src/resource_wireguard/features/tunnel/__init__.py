@@ -5,7 +5,10 @@
     tunnels.py   the tunnel.* commands
     peers.py     the peer.* commands
     choose.py    which address, port, interface and prefix is free, and whose a taken one is
-    config.py    a tunnel or a peer as the text that wg-quick(8) and the phone apps read
+    config.py    a tunnel or a peer as a config file for other programs
+    exchange.py  the tunnel.import command
+    adopt.py     the tunnel.adopt command
+    members.py   names for peers that come without, and claims that cannot stand together
     source.py    resolves DNS names of endpoints
     network.py   the network.* commands: all tunnels and peers as one document
     document.py  that document from and to plain values, with the place of each fault
@@ -34,7 +37,7 @@ GROUPS = {
 def feature() -> "Feature":
     """Tunnels and peers, as the registry lists them."""
     from resource_wireguard.engine.feature import Feature
-    from resource_wireguard.features.tunnel import network, peers, tunnels
+    from resource_wireguard.features.tunnel import adopt, exchange, network, peers, tunnels
     from resource_wireguard.features.tunnel.compile import compile_tunnels, questions
     from resource_wireguard.features.tunnel.source import resolve_endpoints
     from resource_wireguard.features.tunnel.tables import MIGRATIONS, SpecCache
@@ -45,6 +48,12 @@ def feature() -> "Feature":
         load=SpecCache().load,
         compile=compile_tunnels,
         questions=questions,
-        commands=(*tunnels.COMMANDS, *peers.COMMANDS, *network.COMMANDS),
+        commands=(
+            *tunnels.COMMANDS,
+            *exchange.COMMANDS,
+            *adopt.COMMANDS,
+            *peers.COMMANDS,
+            *network.COMMANDS,
+        ),
         sources=(resolve_endpoints,),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from resource_wireguard.errors import ConflictError, InvalidInput
+from resource_wireguard.errors import AlreadyExists, ConflictError, InvalidInput
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.ipam import PRIVATE_BLOCKS, allocate_address, allocate_prefix
 from resource_wireguard.model.keys import PublicKey
@@ -20,7 +20,7 @@ from resource_wireguard.model.net import (
     parse_prefix,
     range_of,
 )
-from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
 
 
 class Pools(msgspec.Struct, frozen=True):
@@ -32,6 +32,15 @@ class Pools(msgspec.Struct, frozen=True):
 
 REGISTERED_AS = "wireguard"
 """Our own name in Vrooli's port registry."""
+
+
+def refuse_taken_name(specs: Specs, name: str) -> None:
+    """AlreadyExists where a tunnel has the name."""
+    if any(tunnel.name == name for tunnel in specs.tunnels):
+        raise AlreadyExists(
+            f"tunnel '{name}' exists already",
+            f"see 'resource-wireguard interface config {name}', or choose another name",
+        )
 
 
 def number(tunnels: Iterable[TunnelSpec]) -> int:
@@ -50,7 +59,8 @@ def interface(name: str, wanted: str | None, tunnels: Iterable[TunnelSpec], fore
             )
     if chosen in foreign:
         raise ConflictError(
-            f"interface {chosen} exists on this host and is not ours", "choose one with --interface"
+            f"interface {chosen} exists on this host and is not ours",
+            "choose another with --interface; 'interface adopt' takes over one that runs WireGuard",
         )
     return chosen
 

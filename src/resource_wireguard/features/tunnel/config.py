@@ -1,58 +1,78 @@
-"""A tunnel or a peer as the text that wg-quick(8) and the phone apps read."""
+"""A tunnel or a peer as a config file: what goes into it; model/formats writes it."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import msgspec
 
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.ipam import PRIVATE_BLOCKS
+from resource_wireguard.model.formats.config import (
+    AUTO,
+    KEY_ELSEWHERE,
+    OFF,
+    InterfaceSection,
+    PeerSection,
+    WgQuickConfig,
+    masked,
+)
+from resource_wireguard.model.formats.fields import is_dns_address
+from resource_wireguard.model.formats.files import NETWORKD, WG_QUICK, files_of, text_of
 from resource_wireguard.model.keys import PrivateKey
 from resource_wireguard.model.net import Endpoint, covers, network_of
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, PeerSpec, TunnelSpec
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 """Both families, also where the tunnel has only one: the other must not leak past an exit."""
 
-HIDDEN = "(hidden: ask with --show-secrets)"
+NETWORKD_NOTE = "networkd reads its files as group systemd-network: chown root:systemd-network, chmod 0640"
 
 
 class Config(msgspec.Struct, frozen=True):
-    """A config and what a person should know about it. It holds keys: its repr says nothing."""
+    """A config as one text and as its files, and what a person should know about it.
+
+    It holds keys: its repr says nothing.
+    """
 
     config: str
     notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return "Config(hidden)"
 
 
 def peer_config(
-    tunnel: TunnelSpec, peer: PeerSpec, private_key: PrivateKey | None, settings: Settings, survey: Survey
+    tunnel: TunnelSpec,
+    peer: PeerSpec,
+    private_key: PrivateKey | None,
+    settings: Settings,
+    survey: Survey,
+    format_: str = WG_QUICK,
 ) -> Config:
     """What the peer's own device needs, ready to be used unless a note says what is missing."""
     endpoint, note = _reachable_at(tunnel, survey)
-    keepalive = settings.keepalive if peer.config_keepalive is None else peer.config_keepalive
-    mtu = tunnel.mtu
-    lines = [
-        f"# tunnel {tunnel.name}, peer {peer.name}",
-        "[Interface]",
-        f"PrivateKey = {private_key.reveal()}"
-        if private_key
-        else "# PrivateKey = (the peer's own; put it in)",
-        *_line("Address", peer.addresses),
-        *_line("DNS", peer.config_dns or tunnel.dns or settings.dns),
-        *_line("MTU", [str(mtu)] if mtu else []),
-        "",
-        "[Peer]",
-        f"PublicKey = {tunnel.public_key}",
-        *_line("PresharedKey", [peer.preshared_key.reveal()] if peer.preshared_key else []),
-        *_line("AllowedIPs", config_allowed_ips(tunnel, peer, settings)),
-        f"Endpoint = {endpoint}" if endpoint else f"# Endpoint = (this host):{tunnel.listen_port}",
-        *_line("PersistentKeepalive", [str(keepalive)] if keepalive else []),
-    ]
-    notes = (note, "" if private_key else _key_note(peer), "" if peer.addresses else _address_note(peer))
-    return Config("\n".join(lines) + "\n", tuple(filter(None, notes)))
+    hub = PeerSection(
+        public_key=tunnel.public_key,
+        preshared_key=peer.preshared_key,
+        allowed_ips=config_allowed_ips(tunnel, peer, settings),
+        endpoint=endpoint,
+        keepalive=settings.keepalive if peer.config_keepalive is None else peer.config_keepalive,
+    )
+    device = InterfaceSection(
+        private_key=private_key or KEY_ELSEWHERE,
+        addresses=peer.addresses,
+        dns=peer.config_dns or tunnel.dns or settings.dns,
+        mtu=tunnel.mtu,
+    )
+    missing = (
+        "" if endpoint else note,
+        "" if private_key else _key_note(peer),
+        "" if peer.addresses else _address_note(peer),
+    )
+    head = (f"tunnel {tunnel.name}, peer {peer.name}", *filter(None, missing))
+    files = files_of(WgQuickConfig(interface=device, peers=(hub,)), format_, tunnel.interface, head)
+    return _printed(files, format_, (note if endpoint else "", *missing))
 
 
 def config_allowed_ips(tunnel: TunnelSpec, peer: PeerSpec, settings: Settings) -> tuple[str, ...]:
@@ -61,39 +81,46 @@ def config_allowed_ips(tunnel: TunnelSpec, peer: PeerSpec, settings: Settings) -
     return peer.config_allowed_ips or settings.allowed_ips or fallback
 
 
-def tunnel_config(tunnel: TunnelSpec, show_secrets: bool) -> str:
-    """This host's own side, as wg-quick would be given it. Routes and firewall are the agent's, not its."""
-    lines = [
-        f"# tunnel {tunnel.name}, interface {tunnel.interface}",
-        "[Interface]",
-        _key_line("PrivateKey", tunnel.private_key.reveal() if show_secrets else None),
-        *_line("Address", tunnel.addresses),
-        f"ListenPort = {tunnel.listen_port}",
-        *_line("MTU", [str(tunnel.mtu)] if tunnel.mtu else []),
-    ]
-    for peer in tunnel.peers:
-        if peer.enabled:
-            lines.extend(_peer_lines(peer, show_secrets))
-    return "\n".join(lines) + "\n"
+def tunnel_config(tunnel: TunnelSpec, show_secrets: bool, format_: str = WG_QUICK) -> Config:
+    """This host's own side, as another program would be given it. The firewall is the agent's, not its."""
+    whole = own_side(tunnel)
+    head = [f"tunnel {tunnel.name}, interface {tunnel.interface}"]
+    if not show_secrets:
+        head.append("keys are hidden: ask with --show-secrets")
+    files = files_of(whole if show_secrets else masked(whole), format_, tunnel.interface, head)
+    return _printed(files, format_, ())
 
 
-def _peer_lines(peer: PeerSpec, show_secrets: bool) -> list[str]:
-    lines = ["", f"# peer {peer.name}", "[Peer]", f"PublicKey = {peer.public_key}"]
-    if peer.preshared_key:
-        lines.append(_key_line("PresharedKey", peer.preshared_key.reveal() if show_secrets else None))
-    lines.extend(_line("AllowedIPs", sorted(peer.allowed_ips)))
-    lines.extend(_line("Endpoint", [str(peer.endpoint)] if peer.endpoint else []))
-    lines.extend(_line("PersistentKeepalive", [str(peer.keepalive)] if peer.keepalive else []))
-    return lines
+def own_side(tunnel: TunnelSpec) -> WgQuickConfig:
+    """The tunnel as wg-quick(8) would be told it; disabled peers are left out."""
+    interface = InterfaceSection(
+        private_key=tunnel.private_key,
+        addresses=tunnel.addresses,
+        listen_port=tunnel.listen_port,
+        fwmark=tunnel.fwmark,
+        mtu=tunnel.mtu,
+        table={None: AUTO, NO_TABLE: OFF}.get(tunnel.table, str(tunnel.table)),
+        dns=tuple(filter(is_dns_address, tunnel.host_dns)),
+        search=tuple(word for word in tunnel.host_dns if not is_dns_address(word)),
+    )
+    peers = (
+        PeerSection(
+            public_key=peer.public_key,
+            name=peer.name,
+            preshared_key=peer.preshared_key,
+            allowed_ips=tuple(sorted(peer.allowed_ips)),
+            endpoint=peer.endpoint,
+            keepalive=peer.keepalive,
+        )
+        for peer in tunnel.peers
+        if peer.enabled
+    )
+    return WgQuickConfig(interface=interface, peers=tuple(peers))
 
 
-def _key_line(name: str, key: str | None) -> str:
-    return f"{name} = {key}" if key else f"# {name} = {HIDDEN}"
-
-
-def _line(name: str, values: Iterable[str]) -> list[str]:
-    text = ", ".join(values)
-    return [f"{name} = {text}"] if text else []
+def _printed(files: Mapping[str, str], format_: str, notes: tuple[str, ...]) -> Config:
+    of_format = NETWORKD_NOTE if format_ == NETWORKD else ""
+    return Config(text_of(files), tuple(filter(None, (*notes, of_format))), files)
 
 
 def _reachable_at(tunnel: TunnelSpec, survey: Survey) -> tuple[Endpoint | None, str]:

@@ -10,6 +10,7 @@ from resource_wireguard.engine.views import PeerView, peer_view
 from resource_wireguard.errors import AlreadyExists, InvalidInput, NotFound
 from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.config import Config, peer_config
+from resource_wireguard.model.formats.files import WG_QUICK
 from resource_wireguard.model.keys import (
     PresharedKey,
     PrivateKey,
@@ -66,6 +67,14 @@ class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tunnel: str
     name: str
+
+
+class Print(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One peer's config in one of model/formats/files.py's formats."""
+
+    tunnel: str
+    name: str
+    format: str = WG_QUICK
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +134,8 @@ def change(engine: Engine, request: Change) -> PeerView:
     tunnel = engine.specs().tunnel(request.tunnel)
     before = tunnel.peer(request.name)
     after = _changed(engine, before, request)
-    choose.refuse_taken_prefixes(tunnel, after.name, after.allowed_ips)
+    # What it has already may lie within another peer's network: an imported tunnel may have such.
+    choose.refuse_taken_prefixes(tunnel, after.name, after.allowed_ips - before.allowed_ips)
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, after)
         engine.journal(tunnel.name, f"peer '{after.name}' changed")
@@ -166,13 +176,13 @@ def listing(engine: Engine, request: Listing) -> list[PeerView]:
     return [peer_view(tunnel, peer, report) for peer in tunnel.peers]
 
 
-def config(engine: Engine, request: Named) -> Config:
+def config(engine: Engine, request: Print) -> Config:
     """The peer's own config, as it would be printed now."""
     tunnel = engine.specs().tunnel(request.tunnel)
     peer = tunnel.peer(request.name)
     held = peer.has_private_key
     private_key = tables.peer_private_key(engine.resources, tunnel.name, peer.name) if held else None
-    return _config(engine, tunnel, peer, private_key)
+    return _config(engine, tunnel, peer, private_key, request.format)
 
 
 COMMANDS = (
@@ -183,7 +193,7 @@ COMMANDS = (
     Command("peer.disable", Named, disable),
     Command("peer.show", Named, show),
     Command("peer.list", Listing, listing),
-    Command("peer.config", Named, config),
+    Command("peer.config", Print, config),
 )
 
 
@@ -324,6 +334,12 @@ def _problem_notes(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> tuple[
     return (f"{tunnel.interface} does not have the peer yet{f': {told}' if told else ''}",)
 
 
-def _config(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, private_key: PrivateKey | None) -> Config:
+def _config(
+    engine: Engine,
+    tunnel: TunnelSpec,
+    peer: PeerSpec,
+    private_key: PrivateKey | None,
+    format_: str = WG_QUICK,
+) -> Config:
     resources = engine.resources
-    return peer_config(tunnel, peer, private_key, resources.settings, resources.host.survey())
+    return peer_config(tunnel, peer, private_key, resources.settings, resources.host.survey(), format_)

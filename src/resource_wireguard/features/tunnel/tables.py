@@ -62,7 +62,7 @@ CREATE TABLE peers (
 CREATE INDEX peers_by_revision ON peers (tunnel, revision);
 """,
     """
-ALTER TABLE tunnels ADD COLUMN search TEXT NOT NULL DEFAULT '';
+ALTER TABLE tunnels ADD COLUMN host_dns TEXT NOT NULL DEFAULT '';
 ALTER TABLE tunnels ADD COLUMN fwmark INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tunnels ADD COLUMN routing_table INTEGER;
 """,
@@ -73,7 +73,7 @@ MANY = 200
 
 _TUNNEL = (
     "name, number, interface, public_key, listen_port, addresses, active, mtu, exit, endpoint, dns, "
-    "search, fwmark, routing_table, created_at"
+    "host_dns, fwmark, routing_table, created_at"
 )
 _PEER = (
     "name, public_key, enabled, addresses, allowed_ips, has_preshared_key, has_private_key, endpoint, "
@@ -130,7 +130,7 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
     private_key = resources.secrets.get(_private_name(row))
     columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
     name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, *more = columns
-    search, fwmark, table, created = more
+    host_dns, fwmark, table, created = more
     if private_key is None:
         raise _lost(_private_name(row), name)
     return TunnelSpec(
@@ -146,7 +146,7 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
         exit=bool(exit_),
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         dns=tuple(dns.split()),
-        search=tuple(search.split()),
+        host_dns=tuple(host_dns.split()),
         fwmark=fwmark,
         table=table,
         peers=peers,
@@ -222,7 +222,7 @@ def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
     columns = (
         *(spec.name, spec.number, spec.interface, bytes(spec.public_key), spec.listen_port),
         *(" ".join(spec.addresses), spec.active, spec.mtu, spec.exit),
-        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), " ".join(spec.search)),
+        *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), " ".join(spec.host_dns)),
         *(spec.fwmark, spec.table, spec.created_at),
     )
     resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)

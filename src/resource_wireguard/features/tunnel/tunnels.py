@@ -1,5 +1,6 @@
 """The tunnel.* commands of docs/bus.md."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -9,12 +10,13 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import TunnelView, tunnel_view
-from resource_wireguard.errors import AlreadyExists, HostError
+from resource_wireguard.errors import HostError
 from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.config import tunnel_config
-from resource_wireguard.host.facts import Problem
+from resource_wireguard.host.facts import Problem, Survey
 from resource_wireguard.host.ipam import ula_prefix
 from resource_wireguard.host.state import Link
+from resource_wireguard.model.formats.files import WG_QUICK
 from resource_wireguard.model.names import check_name
 from resource_wireguard.model.net import Endpoint, parse_address, parse_endpoint, parse_mtu
 from resource_wireguard.model.specs import Specs, TunnelSpec
@@ -59,17 +61,20 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Print(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One tunnel's config."""
+    """One tunnel's config in one of model/formats/files.py's formats."""
 
     name: str
     show_secrets: bool = False
+    format: str = WG_QUICK
 
 
 class Printed(msgspec.Struct, frozen=True):
-    """A tunnel's config as text; it may hold keys, so its repr says nothing."""
+    """A tunnel's config as one text and as its files; it may hold keys, so its repr says nothing."""
 
     name: str
     config: str
+    notes: tuple[str, ...]
+    files: Mapping[str, str]
 
     def __repr__(self) -> str:
         return f"Printed({self.name})"
@@ -85,11 +90,7 @@ def create(engine: Engine, request: Create) -> TunnelView:
     """Store a new tunnel and, unless told otherwise, bring it up."""
     specs = engine.specs()
     check_name(request.name, "tunnel")
-    if any(tunnel.name == request.name for tunnel in specs.tunnels):
-        raise AlreadyExists(
-            f"tunnel '{request.name}' exists already",
-            f"see 'resource-wireguard interface config {request.name}', or choose another name",
-        )
+    choose.refuse_taken_name(specs, request.name)
     engine.progress("choosing what is free on this host")
     with engine.change():
         tunnel = _new_tunnel(engine, specs, request)
@@ -150,9 +151,10 @@ def listing(engine: Engine, request: Listing) -> list[TunnelView]:
 
 
 def config(engine: Engine, request: Print) -> Printed:
-    """This host's side as wg-quick text."""
+    """This host's side as a config file."""
     tunnel = engine.specs().tunnel(request.name)
-    return Printed(tunnel.name, tunnel_config(tunnel, request.show_secrets))
+    made = tunnel_config(tunnel, request.show_secrets, request.format)
+    return Printed(tunnel.name, made.config, made.notes, made.files)
 
 
 COMMANDS = (
@@ -182,7 +184,7 @@ def _new_tunnel(engine: Engine, specs: Specs, request: Create) -> TunnelSpec:
         name=request.name,
         number=number,
         interface=choose.interface(
-            request.name, request.interface, tunnels, _foreign(engine, survey.interfaces)
+            request.name, request.interface, tunnels, foreign_interfaces(engine, survey)
         ),
         private_key=private_key,
         public_key=private_key.public(),
@@ -238,9 +240,10 @@ def _dns(texts: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(parse_address(text, "DNS server") for text in texts or ())
 
 
-def _foreign(engine: Engine, interfaces: frozenset[str]) -> frozenset[str]:
+def foreign_interfaces(engine: Engine, survey: Survey) -> frozenset[str]:
     """The interfaces of the host that are not ours; one that the agent could not remove yet is ours."""
-    return interfaces - set(engine.last.observation.state.of(Link)) if engine.last else interfaces
+    ours = set(engine.last.observation.state.of(Link)) if engine.last else set()
+    return survey.interfaces - ours
 
 
 def _differing(before: TunnelSpec, after: TunnelSpec) -> str:

@@ -76,6 +76,17 @@ class _MaskedPrivateKey(_Masked, PrivateKey):
     __slots__ = ()
 
 
+class _ElsewherePrivateKey(PrivateKey):
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        return ""
+
+
+KEY_ELSEWHERE: PrivateKey = _ElsewherePrivateKey(32)
+"""For a config whose owner puts the key in: every renderer leaves the line out."""
+
+
 class _MaskedPresharedKey(_Masked, PresharedKey):
     __slots__ = ()
 

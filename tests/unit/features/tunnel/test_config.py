@@ -68,7 +68,7 @@ def test_a_whole_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize("secrets", [True, False])
 def test_our_own_side_is_taken_by_wg_quick(tmp_path: Path, secrets: bool) -> None:
     site = peer("site", "192.168.7.0/24", endpoint="2001:db8::9:51820", keepalive=25)
-    text = tunnel_config(tunnel(PHONE, site, peer("off", enabled=False)), secrets)
+    text = tunnel_config(tunnel(PHONE, site, peer("off", enabled=False)), secrets).config
     left = stripped(text, tmp_path)
     assert left.count("[Peer]") == 2
     assert "Endpoint = [2001:db8::9]:51820" in left

@@ -19,8 +19,13 @@ from resource_wireguard.cli.options import (
     output_option,
     show_notes,
 )
-from resource_wireguard.cli.qr import drawn as qr_code
 from resource_wireguard.cli.views import peer_lines, peer_table
+from resource_wireguard.features.tunnel.cli.configs import (
+    config_format_option,
+    config_output_option,
+    write_config,
+)
+from resource_wireguard.features.tunnel.cli.links import Listen, Seconds, serve_once
 
 LAPTOP = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 """The public key of the examples: the one in wg(8)."""
@@ -151,18 +156,55 @@ def peer_show(tunnel: str, name: str, format_: str) -> None:
 
 
 @peer.command(
-    "config", examples=("peer config home phone --qr", "peer config home phone --output phone.conf")
+    "config",
+    examples=(
+        "peer config home phone --qr",
+        "peer config home phone --output phone.conf",
+        "peer config home phone --format png --output phone.png",
+        "peer config home phone --once --listen 192.168.1.5:8080",
+    ),
 )
 @click.argument("tunnel")
 @click.argument("name")
-@output_option
-@click.option("--qr", is_flag=True, help="Print a QR code for the phone's app.")
-def peer_config(tunnel: str, name: str, path: str | None, qr: bool) -> None:
-    """Print the config of a peer whose keys were made here."""
-    with private_output(path) as write:
-        answer = call("peer.config", {"tunnel": tunnel, "name": name})
-        write(qr_code(answer["config"]) if qr else answer["config"])
-    show_notes(answer)
+@config_format_option
+@config_output_option
+@click.option("--qr", is_flag=True, help="The same as --format qr.")
+@click.option("--once", is_flag=True, help="Serve it as a web page, to the first who presses its button.")
+@click.option(
+    "--listen",
+    type=Listen(),
+    metavar="ADDRESS[:PORT]",
+    help="Where --once listens; this host's own address and a free port otherwise.",
+)
+@click.option(
+    "--expires",
+    type=Seconds(),
+    default="10m",
+    show_default=True,
+    help="When --once ends unread, e.g. 90s.",
+)
+def peer_config(
+    tunnel: str,
+    name: str,
+    format_: str,
+    path: str | None,
+    qr: bool,
+    once: bool,
+    listen: tuple[str, int] | None,
+    expires: int,
+) -> int:
+    """Print the config of a peer whose keys were made here, or hand it out by a link that works once.
+
+    With --once the exit code is 0 if it was fetched, and 1 if it was not.
+    """
+    if once and (path or qr):
+        raise click.UsageError(
+            "--once goes without --output and --qr: the page has both", click.get_current_context()
+        )
+    if once:
+        return serve_once(tunnel, name, listen, expires)
+    write_config("peer.config", {"tunnel": tunnel, "name": name}, "qr" if qr else format_, path)
+    return 0
 
 
 @peer.command("enable", examples=("peer enable home phone",))

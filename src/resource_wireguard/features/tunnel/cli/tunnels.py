@@ -11,7 +11,6 @@ import click
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
-from resource_wireguard.cli.files import private_output
 from resource_wireguard.cli.options import (
     PORT,
     Decorator,
@@ -23,12 +22,18 @@ from resource_wireguard.cli.options import (
     format_option,
     given,
     keepalive_option,
-    output_option,
     show_notes,
 )
 from resource_wireguard.cli.views import peer_lines, peer_table, tunnel_lines, tunnel_table
 from resource_wireguard.errors import ConflictError, InvalidInput
 from resource_wireguard.features.tunnel.cli.changes import Changes
+from resource_wireguard.features.tunnel.cli.configs import (
+    DRAWN,
+    config_format_option,
+    config_output_option,
+    write_config,
+)
+from resource_wireguard.features.tunnel.cli.imports import import_file, stem_of
 
 MTU = (576, 65535)
 """Bytes: RFC 791's smallest reassembly buffer, and the largest IPv4 packet."""
@@ -109,6 +114,17 @@ def create(name: str, format_: str, **options: Any) -> None:
 def delete(name: str, force: bool) -> None:
     """Take a tunnel down and forget it, with its keys and all its peers."""
     _delete_tunnel(name, force)
+
+
+@interface.command(examples=("interface adopt wg0", "interface adopt wg0 --name home"))
+@click.argument("interface")
+@click.option("--name", help="Name of the tunnel; the interface's otherwise.")
+@format_option
+def adopt(interface: str, name: str | None, format_: str) -> None:
+    """Take over a live WireGuard interface that wg-quick or a person made, without losing a packet."""
+    adopted = call("tunnel.adopt", given(interface=interface, name=name))
+    output.show(adopted["tunnel"], format_, tunnel_lines)
+    show_notes(adopted)
 
 
 @interface.command("list", examples=("interface list --format json",))
@@ -217,45 +233,80 @@ def content() -> None:
     """Tunnels as stored content: add stores one, execute brings it up."""
 
 
+def one_name(name: str | None, by_option: str | None, otherwise: str = "") -> str:
+    """The name that was given in one of two ways, or the other one; a usage error where there is none."""
+    if name and by_option and name != by_option:
+        raise click.UsageError(
+            f"two names are given: '{name}' and '{by_option}'", click.get_current_context()
+        )
+    if not (name or by_option or otherwise):
+        raise click.UsageError("missing argument 'NAME'", click.get_current_context())
+    return name or by_option or otherwise
+
+
 def named(command: Callable[..., Any]) -> Callable[..., Any]:
     """NAME as an argument or, as the Vrooli contract has it, with --name."""
 
     @wraps(command)
     def with_one_name(name: str | None, by_option: str | None, **rest: Any) -> Any:
-        if name and by_option and name != by_option:
-            raise click.UsageError(
-                f"two names are given: '{name}' and '{by_option}'", click.get_current_context()
-            )
-        if not (name or by_option):
-            raise click.UsageError("missing argument 'NAME'", click.get_current_context())
-        return command(name=name or by_option, **rest)
+        return command(name=one_name(name, by_option), **rest)
 
     option = click.option("--name", "by_option", metavar="NAME", help="The same as the argument.")
     return click.argument("name", required=False)(option(with_one_name))
 
 
-@content.command(examples=("content add home --exit", "content add --name home --type tunnel"))
-@named
-@click.option("--type", type=click.Choice(["tunnel"]), expose_value=False, help="What is stored: a tunnel.")
+@content.command(
+    examples=("content add home --exit", "content add --file /etc/wireguard/wg0.conf --ignore-hooks")
+)
+@click.argument("name", required=False)
+@click.option("--name", "by_option", metavar="NAME", help="The same as the argument.")
+@click.option("--file", "path", metavar="FILE", help="Read a wg-quick config from FILE; '-' is stdin.")
+@click.option(
+    "--type",
+    "type_",
+    type=click.Choice(["tunnel", "wg-quick"]),
+    help="What is stored: a new tunnel, or the one in a wg-quick file.",
+)
+@click.option("--ignore-hooks", is_flag=True, help="Leave out PostUp and its kind, which are never run.")
 @tunnel_options
 @format_option
-def add(name: str, format_: str, **options: Any) -> None:
-    """Store a tunnel without bringing it up."""
-    output.show(_create(name, False, options), format_, tunnel_lines)
+def add(path: str | None, type_: str | None, ignore_hooks: bool, format_: str, **options: Any) -> None:
+    """Store a tunnel, new or from a wg-quick file, without bringing it up.
+
+    With --file the name is the file's unless another is given.
+    """
+    given_name, by_option = options.pop("name"), options.pop("by_option")
+    if path is None:
+        if type_ == "wg-quick" or ignore_hooks:
+            raise click.UsageError("the config to read is missing: --file", click.get_current_context())
+        output.show(_create(one_name(given_name, by_option), False, options), format_, tunnel_lines)
+        return
+    if type_ == "tunnel":
+        raise click.UsageError("--file is for --type wg-quick", click.get_current_context())
+    imported = import_file(path, one_name(given_name, by_option, stem_of(path)), ignore_hooks)
+    output.show(imported["tunnel"], format_, tunnel_lines)
+    show_notes(imported)
 
 
 content.add_command(list_, "list")
 
 
-@content.command(examples=("content get home", "content get home --show-secrets --output wg0.conf"))
+@content.command(
+    examples=(
+        "content get home",
+        "content get home --show-secrets --output wg0.conf",
+        "content get home --show-secrets --format networkd --output /etc/systemd/network",
+    )
+)
 @named
-@output_option
+@config_format_option
+@config_output_option
 @click.option("--show-secrets", is_flag=True, help="Print the keys, too.")
-def get(name: str, path: str | None, show_secrets: bool) -> None:
-    """Print a tunnel's config for wg-quick, keys masked unless --show-secrets."""
-    request = {"name": name, "show_secrets": show_secrets}
-    with private_output(path) as write:
-        write(call("tunnel.config", request)["config"])
+def get(name: str, format_: str, path: str | None, show_secrets: bool) -> None:
+    """Print a tunnel's config for wg-quick or another program, keys masked unless --show-secrets."""
+    if format_ in DRAWN and not show_secrets:
+        raise InvalidInput("a QR code without the keys is of no use", "add --show-secrets")
+    write_config("tunnel.config", {"name": name, "show_secrets": show_secrets}, format_, path)
 
 
 @content.command("remove", examples=("content remove home --force",))
