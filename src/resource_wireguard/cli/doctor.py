@@ -71,6 +71,7 @@ def _surroundings() -> list[Check]:
         _port,
         _clock,
         _config_dir,
+        _unit,
         _agent,
     )
     return [part() for part in parts]
@@ -216,6 +217,21 @@ def _config_dir() -> Check:
         mode = stat.S_IMODE(found.st_mode)
         return Check("config-dir", FAILED, f"{path} is open to others (mode {mode:04o})", f"chmod 700 {path}")
     return Check("config-dir", OK, f"{path} is yours alone")
+
+
+def _unit() -> Check:
+    """Without a unit, tunnels do not come back when the host is started again."""
+    from resource_wireguard.cli import supervisor
+
+    if not os.path.isdir(supervisor.BOOTED):
+        return Check("unit", OK, "systemd does not run here: nothing starts the service with this host")
+    if supervisor.has_unit():
+        return Check("unit", OK, f"the unit {supervisor.unit_path()} starts the service with this host")
+    if supervisor.is_anothers():
+        message = f"the unit {supervisor.unit_path()} belongs to another CONFIG_DIR"
+        return Check("unit", WARNING, message, "start this one from a unit of your own")
+    message = "no unit starts the service with this host"
+    return Check("unit", WARNING, message, "run 'resource-wireguard manage install' as root")
 
 
 def _agent() -> Check:

@@ -1,0 +1,155 @@
+"""The life of the service as a real systemd unit; runs in the guest, told by test_systemd.py."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+UNIT = "resource-wireguard.service"
+CONFIG_DIR = Path("/root/.vrooli/resources/wireguard")
+DROP_IN = Path(f"/run/systemd/system/{UNIT}.d/watchdog.conf")
+WITHIN = 40.0  # seconds: starting Python takes two of them here
+
+
+def run(*argv: str, **more: str) -> str:
+    """Run a tool to its end; what it printed."""
+    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, **more})
+    assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}{agent_log()}"
+    return done.stdout
+
+
+def manage(*words: str, **more: str) -> None:
+    print(f"manage {' '.join(words)}", flush=True)
+    run(sys.executable, "-m", "resource_wireguard", "manage", *words, **more)
+
+
+def cli(*words: str) -> str:
+    return run(sys.executable, "-m", "resource_wireguard", *words)
+
+
+def agent_log() -> str:
+    path = CONFIG_DIR / "run/agent.log"
+    return path.read_text() if path.exists() else ""
+
+
+def shown(name: str) -> str:
+    return run("systemctl", "show", f"--property={name}", "--value", UNIT).strip()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {what}\n{agent_log()}"
+        time.sleep(0.2)
+
+
+def link() -> int | None:
+    """The index of the tunnel's interface: another one would be another number."""
+    path = Path("/sys/class/net/wg-home/ifindex")
+    return int(path.read_text()) if path.exists() else None
+
+
+def engines() -> list[str]:
+    return [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"wireguard-go\0-f\0wg-home" in path.read_bytes()
+    ]
+
+
+def status_of(pid: str, name: str) -> int:
+    line = Path(f"/proc/{pid}/status").read_text().split(f"{name}:")[1]
+    return int(line.split()[0], 16)
+
+
+def is_installed_and_runs_with_two_capabilities() -> None:
+    manage("install")
+    assert run("systemctl", "is-enabled", UNIT) == "enabled\n"
+    assert Path(CONFIG_DIR / "service.env").stat().st_mode & 0o777 == 0o600
+    manage("start", "--wait")
+    assert (shown("ActiveState"), shown("SubState")) == ("active", "running")
+    for capabilities in ("CapEff", "CapBnd"):
+        assert status_of(shown("MainPID"), capabilities) == 1 << 12 | 1 << 13
+    assert status_of(shown("MainPID"), "NoNewPrivs") == 1
+    assert status_of(shown("MainPID"), "Seccomp") == 2
+
+
+def does_its_work_under_all_restrictions() -> None:
+    cli("interface", "create", "home", "--exit", "--endpoint", "192.0.2.1")
+    cli("peer", "add", "home", "phone")
+    assert "healthy" in cli("status")
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
+    assert "masquerade" in run("nft", "list", "table", "inet", "resource-wireguard")
+
+
+def tunnels_outlive_restart_and_death() -> None:
+    before = link()
+    run("systemctl", "restart", UNIT)
+    assert link() == before
+    killed = shown("MainPID")
+    os.kill(int(killed), signal.SIGKILL)
+    until(lambda: shown("MainPID") not in (killed, "0") and shown("ActiveState") == "active", "a new agent")
+    assert link() == before
+    assert "healthy" in cli("status")
+
+
+def an_agent_that_hangs_is_replaced() -> None:
+    DROP_IN.parent.mkdir(parents=True)
+    DROP_IN.write_text("[Service]\nWatchdogSec=6\n")
+    run("systemctl", "daemon-reload")
+    manage("restart")
+    pid = shown("MainPID")
+    time.sleep(10)
+    assert shown("MainPID") == pid, "fed, it lives longer than the watchdog waits"
+    os.kill(int(pid), signal.SIGSTOP)
+    until(lambda: shown("MainPID") not in (pid, "0") and shown("ActiveState") == "active", "a new agent")
+    assert link() is not None
+
+
+def stop_takes_the_tunnels_down() -> None:
+    manage("stop")
+    assert link() is None
+    assert shown("ActiveState") == "inactive"
+
+
+def an_engine_in_user_space_outlives_the_unit() -> None:
+    manage("install", WIREGUARD_ENGINE="/usr/bin/wireguard-go")
+    manage("start", "--wait")
+    before, engine = link(), engines()
+    assert len(engine) == 1
+    run("systemctl", "stop", UNIT)
+    assert (link(), engines()) == (before, engine)
+    run("systemctl", "start", UNIT)
+    assert (link(), engines()) == (before, engine)
+    assert "healthy" in cli("status")
+
+
+def uninstall_leaves_nothing() -> None:
+    manage("uninstall", "--force")
+    assert (link(), engines()) == (None, [])
+    assert not CONFIG_DIR.exists()
+    assert not Path(f"/etc/systemd/system/{UNIT}").exists()
+    assert not list(Path("/etc/systemd/system").glob(f"*.wants/{UNIT}"))
+    assert run("nft", "list", "tables") == ""
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "0\n"
+    assert shown("LoadState") == "not-found"
+
+
+STORY = (
+    is_installed_and_runs_with_two_capabilities,
+    does_its_work_under_all_restrictions,
+    tunnels_outlive_restart_and_death,
+    an_agent_that_hangs_is_replaced,
+    stop_takes_the_tunnels_down,
+    an_engine_in_user_space_outlives_the_unit,
+    uninstall_leaves_nothing,
+)
+
+if __name__ == "__main__":
+    for chapter in STORY:
+        print(f"[{time.monotonic():.0f} s] {chapter.__name__}", flush=True)
+        chapter()
+    print("the end", flush=True)
