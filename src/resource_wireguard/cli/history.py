@@ -9,7 +9,7 @@ import click
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
-from resource_wireguard.cli.logs import moment
+from resource_wireguard.cli.moments import moment
 from resource_wireguard.cli.options import Number, format_option, given
 
 
