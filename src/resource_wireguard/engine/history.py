@@ -101,7 +101,9 @@ class History:
                 f"this cannot be taken back: {change.text}",
                 "the program was upgraded since, and its tables changed; set it right by hand",
             )
-        self._store.execute("PRAGMA defer_foreign_keys = ON")  # rows come back before those they refer to
+        self._store.execute(
+            "PRAGMA defer_foreign_keys = ON"
+        )  # in which order a cascade was told of is up to SQLite
         select = "SELECT sql FROM change_log WHERE change >= ? ORDER BY id DESC"
         for (sql,) in self._store.query(select, change.id):
             self._store.execute(sql)

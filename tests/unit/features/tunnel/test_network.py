@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ConflictError, InvalidInput
+from resource_wireguard.features.tunnel import choose
 from resource_wireguard.features.tunnel.document import Faults, read
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.state import Device, Link, Peer
+from resource_wireguard.model.keys import PrivateKey, PublicKey
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 from resource_wireguard.system.fake import FakeHost
 
@@ -386,3 +389,30 @@ def test_any_document_gives_faults_or_is_understood(value: Any) -> None:
     faults = Faults()
     wanted = read(value, faults)
     assert faults.found or wanted.tunnels is not None
+
+
+PREFIXES = st.builds(
+    lambda text, length: str(ip_network(f"{text}/{length}", strict=False)),
+    st.sampled_from(["10.0.0.0", "10.0.0.7", "10.0.0.8", "10.0.1.0", "10.0.0.1", "10.128.0.0"]),
+    st.sampled_from([0, 8, 16, 23, 24, 29, 30, 32]),
+) | st.sampled_from(["::/0", "fd00::/8", "fd00::1/128", "fd00::/64"])
+
+
+@given(st.lists(st.frozensets(PREFIXES, max_size=3), max_size=5))
+def test_clashes_are_found_in_one_go_as_they_are_one_by_one(all_allowed: list[frozenset[str]]) -> None:
+    peers = tuple(
+        PeerSpec(name=f"p{n}", public_key=PublicKey(bytes([n]) * 32), allowed_ips=allowed)
+        for n, allowed in enumerate(all_allowed)
+    )
+    key = PrivateKey(b"k" * 32)
+    tunnel = TunnelSpec(
+        name="t", number=1, interface="wg0", private_key=key, public_key=PublicKey(b"t" * 32), listen_port=1,
+        addresses=("10.0.0.1/24", "fd00::1/64"), peers=peers,
+    )  # fmt: skip
+    one_by_one = False
+    for peer in peers:
+        try:
+            choose.refuse_taken_prefixes(tunnel, peer.name, peer.allowed_ips)
+        except ConflictError:
+            one_by_one = True
+    assert bool(list(choose.clashes(tunnel, None))) == one_by_one
