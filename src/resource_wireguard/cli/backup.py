@@ -12,8 +12,8 @@ from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.files import read_bytes, write_private
-from resource_wireguard.cli.history import result_lines, show_problems
 from resource_wireguard.cli.options import format_option
+from resource_wireguard.cli.outcome import result_lines, show_problems
 from resource_wireguard.errors import InvalidInput
 
 VARIABLE = "WIREGUARD_BACKUP_PASSPHRASE"

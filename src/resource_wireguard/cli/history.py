@@ -11,6 +11,7 @@ from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.moments import moment
 from resource_wireguard.cli.options import Number, format_option, given
+from resource_wireguard.cli.outcome import show_problems
 
 
 @click.command(cls=Command, examples=("undo --dry-run", "undo"))
@@ -57,28 +58,6 @@ def drift(mode: str | None) -> None:
     what they are asked for, and nothing else.
     """
     print(call("drift", given(mode=mode))["mode"])
-
-
-def result_lines(result: dict[str, Any]) -> Iterator[str]:
-    """What was done on the host, and what is still to be done."""
-    if result["actions"]:
-        yield "on the host:"
-    yield from (f"  {line}" for line in result["actions"])
-    if result["drift"]:
-        yield "still to be done:"
-    yield from (f"  {line}" for line in result["drift"])
-
-
-def show_problems(result: dict[str, Any]) -> None:
-    """What the host refused, on stderr."""
-    for problem in result["problems"]:
-        output.error(problem["message"], problem["hint"])
-
-
-def show_pending(pending: dict[str, Any] | None) -> None:
-    """That somebody has to say yes."""
-    if pending:
-        output.note(f"taken back in {pending['seconds_left']} s unless you run: resource-wireguard confirm")
 
 
 def _undo_lines(undone: dict[str, Any], dry_run: bool) -> Iterator[str]:

@@ -10,8 +10,8 @@ from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.files import private_output, read_bytes
-from resource_wireguard.cli.history import result_lines, show_pending, show_problems
 from resource_wireguard.cli.options import Number, confirm, format_option, output_option
+from resource_wireguard.cli.outcome import result_lines, show_pending, show_problems
 from resource_wireguard.errors import InvalidInput
 from resource_wireguard.features.network import marked_yaml
 
