@@ -12,6 +12,18 @@ from tests.netns.harness import Lab
 pytestmark = [pytest.mark.any_engine, pytest.mark.timeout(300)]
 
 
+def flag_values() -> Iterator[tuple[str, str, object]]:
+    """Every flag with each of its values, else with its default, else with a value of ours (None)."""
+    for name, flag in contract.flags():
+        entry = contract.flag(name, flag)
+        given = [None] if entry["type"] == "boolean" else [entry.get("default")]
+        for value in entry.get("values", given):
+            yield name, flag, value
+
+
+FLAG_VALUES = list(flag_values())
+
+
 @pytest.fixture
 def host(lab: Lab) -> Iterator[Host]:
     with host_in(lab) as host:
@@ -23,15 +35,6 @@ def running(lab: Lab) -> Iterator[Host]:
     """A host that commands share which leave it as it was."""
     with host_in(lab) as host:
         yield host
-
-
-def flag_values() -> Iterator[tuple[str, str, object]]:
-    """Every flag with each of its values, else with its default, else with a value of ours (None)."""
-    for name, flag in contract.flags():
-        entry = contract.flag(name, flag)
-        given = [None] if entry["type"] == "boolean" else [entry.get("default")]
-        for value in entry.get("values", given):
-            yield name, flag, value
 
 
 def host_for(name: str, request: pytest.FixtureRequest) -> Host:
@@ -54,7 +57,7 @@ def test_an_exit_code(name: str, code: int, request: pytest.FixtureRequest) -> N
         assert done.stderr.startswith(("error: ", "running ")) or name.startswith(("test", "status"))
 
 
-@pytest.mark.parametrize(("name", "flag", "value"), flag_values())
+@pytest.mark.parametrize(("name", "flag", "value"), FLAG_VALUES)
 def test_a_flag(name: str, flag: str, value: object, request: pytest.FixtureRequest) -> None:
     host = host_for(name, request)
     words = SUCCESS[name].prepare(host)
