@@ -35,8 +35,10 @@ from typing import Any, TypeVar
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0  # seconds: for what must happen, but has no promised time
-SLOWNESS = 1 if (os.cpu_count() or 1) > 1 else 4
-"""Promised times are for a machine; User Mode Linux has one slow CPU and starts processes in 50–100 ms."""
+CPUS = os.cpu_count() or 1
+SLOWNESS = 4 if CPUS == 1 else 2 if os.getloadavg()[0] > CPUS else 1
+"""Promised times are for a machine with time to spare. User Mode Linux has one slow CPU, and needs 50 to
+100 ms to start a process; on a machine that others keep busy everything waits its turn."""
 
 _numbers = itertools.count(1)
 _names_given: set[str] = set()
@@ -272,14 +274,12 @@ def picture(namespace: Namespace, interface: str) -> Picture:
 
 
 def panorama(namespace: Namespace, interfaces: Sequence[str]) -> Picture:
-    """All in a namespace, foreign objects too, and the devices of some interfaces; in four processes."""
+    """All that is in a namespace, foreign objects too, and some devices; with no more than four processes."""
     links, routes, rules = _ip_batch(namespace, "-4", "address show", "route show table all", "rule show")
     links6, routes6, rules6 = _ip_batch(namespace, "-6", "address show", "route show table all", "rule show")
     dump = namespace.exec("wg", "show", "all", "dump", check=False).stdout.splitlines()
     return {
-        "links": {
-            name: {link["ifname"]: link.get(name) for link in links} for name in ("mtu", "flags", "ifalias")
-        },
+        "links": {(link["ifname"], link["mtu"], *link["flags"], link.get("ifalias")) for link in links},
         "addresses": {
             (link["ifname"], address["local"], address["prefixlen"])
             for link in links + links6
@@ -299,7 +299,13 @@ def panorama(namespace: Namespace, interfaces: Sequence[str]) -> Picture:
         },
         "rules": {json.dumps(rule, sort_keys=True) for rule in rules + rules6},
         "nft": namespace.nft("list", "ruleset"),
-        "devices": {line for line in dump if line.split("\t")[0] in interfaces},
+        "devices": {
+            name: Device.parse(
+                "\n".join(line.partition("\t")[2] for line in dump if line.startswith(f"{name}\t"))
+            )
+            for name in interfaces
+            if any(line.startswith(f"{name}\t") for line in dump)
+        },
     }
 
 

@@ -1,6 +1,5 @@
 """Looking back and taking back: undo, confirm, journal, and the mode for the doings of others."""
 
-import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +9,8 @@ import click
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
+from resource_wireguard.cli.moments import moment
 from resource_wireguard.cli.options import Number, format_option, given
-from resource_wireguard.errors import InvalidInput
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @click.command(cls=Command, examples=("undo --dry-run", "undo"))
@@ -40,11 +37,11 @@ def confirm() -> None:
 
 @click.command(cls=Command, examples=("journal", "journal --since 2h", "journal --tail 500 --format json"))
 @click.option("--tail", type=Number(1, 1_000_000), metavar="N", help="The last N lines.  [default: 50]")
-@click.option("--since", metavar="TIME", help="From then on: 90s, 30m, 2h, 7d ago, or 2025-06-01T12:00:00.")
+@click.option("--since", metavar="TIME", help="Only from this time on: 10m, 2h, yesterday, 2025-06-01T12:00.")
 @format_option
 def journal(tail: int | None, since: str | None, format_: str) -> None:
     """Who changed what, when, and with which result. Times are UTC; keys are never in it."""
-    request = given(since=seconds_of(since) if since else None)
+    request = given(since=moment(since, time.time()) if since else None)
     if tail is not None or since:
         request["tail"] = tail
     lines = call("journal", request)
@@ -82,20 +79,6 @@ def show_pending(pending: dict[str, Any] | None) -> None:
     """That somebody has to say yes."""
     if pending:
         output.note(f"taken back in {pending['seconds_left']} s unless you run: resource-wireguard confirm")
-
-
-def seconds_of(text: str, now: float | None = None) -> float:
-    """'2h' (ago) or '2025-06-01T12:00:00' (UTC) as Unix seconds."""
-    if ago := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
-        return (time.time() if now is None else now) - int(ago[1]) * UNITS[ago[2]]
-    from calendar import timegm
-
-    for form in ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):
-        try:
-            return timegm(time.strptime(text.rstrip("Z").replace(" ", "T"), form))
-        except ValueError:
-            continue
-    raise InvalidInput(f"time '{text[:40]}' is not understood", "write 30m, 2h, 7d or 2025-06-01T12:00:00")
 
 
 def _undo_lines(undone: dict[str, Any], dry_run: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The agent's log: the file of a daemonised agent, or the journal where systemd runs the service."""
+"""The agent's log: its file, or the journal of a systemd unit that was edited to log there."""
 
 import os
 import re
@@ -10,14 +10,12 @@ from typing import TextIO
 
 import click
 
+from resource_wireguard.cli import supervisor, unit
 from resource_wireguard.cli.client import log_path
 from resource_wireguard.cli.command import Command
+from resource_wireguard.cli.moments import moment
 from resource_wireguard.cli.options import Number
-from resource_wireguard.errors import HostError, InvalidInput, NotFound, PermissionDenied
-
-UNIT = "resource-wireguard.service"
-
-UNIT_PLACES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+from resource_wireguard.errors import HostError, NotFound, PermissionDenied
 
 LINES = Number(1, 1_000_000)
 
@@ -27,8 +25,6 @@ LINE_BYTES = 4096
 LOOK_EVERY = 0.2
 """Seconds between two looks for new lines with --follow."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_AGO = re.compile(r"(\d{1,9})([smhdw])")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
@@ -39,7 +35,7 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 def logs(tail: int, follow: bool, since: str | None) -> None:
     """Show what the agent has logged. Exit code 2: there is nothing to show."""
     begin = moment(since, time.time()) if since else None
-    if not os.path.exists(log_path()) and _has_unit():
+    if not os.path.exists(log_path()) and supervisor.has_unit():
         _show_journal(tail, follow, begin)
         return
     with _opened(log_path()) as file:
@@ -51,32 +47,6 @@ def logs(tail: int, follow: bool, since: str | None) -> None:
     while follow:
         with _opened(log_path()) as file:
             _follow(file)
-
-
-def moment(text: str, now: float) -> float:
-    """A point in Unix time from '10m', '2h', 'today', 'yesterday', 'now', '@1748779200' or ISO 8601."""
-    word = text.strip().lower()
-    if ago := _AGO.fullmatch(word.removesuffix(" ago")):
-        return now - int(ago[1]) * _UNITS[ago[2]]
-    days = {"now": None, "today": 0, "yesterday": 1}
-    if word in days:
-        back = days[word]
-        return now if back is None else _midnight(now, back)
-    from datetime import datetime
-
-    try:
-        if word.startswith("@"):
-            return float(word[1:])
-        return datetime.fromisoformat(text.strip()).timestamp()  # local time where no zone is given
-    except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"--since '{text[:40]}' is not a time", "use 10m, 2h, yesterday, or 2025-06-01T12:00:00"
-        ) from None
-
-
-def _midnight(now: float, days_back: int) -> float:
-    year, month, day, *_ = time.localtime(now)
-    return time.mktime((year, month, day - days_back, 0, 0, 0, 0, 0, -1))
 
 
 def _opened(path: str) -> TextIO:
@@ -136,20 +106,23 @@ def _replaced(file: TextIO) -> bool:
     return (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino) or named.st_size < file.tell()
 
 
-def _has_unit() -> bool:
-    booted = os.path.isdir("/run/systemd/system")  # sd_booted(3)
-    return booted and any(os.path.exists(f"{place}/{UNIT}") for place in UNIT_PLACES)
-
-
 def _show_journal(tail: int, follow: bool, begin: float | None) -> None:
+    """The unit as we write it logs to the file; one that somebody has edited may not."""
     from resource_wireguard.system import process
 
-    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--unit={UNIT}", f"--lines={tail}"]
+    argv = [
+        "journalctl",
+        "--quiet",
+        "--no-pager",
+        "--output=short-iso",
+        f"--unit={unit.NAME}",
+        f"--lines={tail}",
+    ]
     if begin is not None:
         argv.append(f"--since=@{int(begin)}")
     if follow:
         process.become([*argv, "--follow"])
     text = process.run(argv).stdout
     if not text.strip():
-        raise NotFound(f"the journal has nothing of {UNIT}", "")
+        raise NotFound(f"the journal has nothing of {unit.NAME}", "")
     sys.stdout.write(text)

@@ -27,10 +27,12 @@ def picture(config: str, kind: str) -> bytes:
 
 
 def _code(config: str) -> "QRCode":
+    """Without comments: every character makes the squares smaller, and no app shows them."""
     import segno
 
+    bare = "".join(line for line in config.splitlines(keepends=True) if not line.startswith("#"))
     try:
-        return segno.make(config, error="l", boost_error=False, micro=False)
+        return segno.make(bare, error="l", boost_error=False, micro=False)
     except segno.DataOverflowError:
         raise InvalidInput(
             "the config is too long for a QR code", "write it to a file with --output, and send that"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.conftest import Run
 
-from resource_wireguard.cli.logs import moment
+from resource_wireguard.cli.moments import moment
 from resource_wireguard.errors import InvalidInput
 
 NOW = 1_750_000_000.0

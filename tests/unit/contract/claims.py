@@ -49,7 +49,10 @@ CLAIMS = (
     (r"validation/layer2_behavioral/checks/\d", f"{RUNS}a_flag"),
     (r"validation/layer3_integration/checks/\d", f"{RUNS}a_whole_life"),
     (r"performance/.*", f"{RUNS}an_exit_code"),
-    (r"security/input_validation", "tests/unit/cli/test_refusals.py::test_refused_before_anything_is_sent"),
+    (
+        r"security/input_validation",
+        "tests/unit/cli/test_refusals.py::test_refused_before_anything_is_changed",
+    ),
     (r"security/sensitive_data_handling/\d", f"{RUNS}secrets_stay_secret"),
     (r"security/file_permissions/.*", f"{TESTS}drop_in.py::test_file_permissions"),
     (r"compatibility/.*", f"{TESTS}drop_in.py::test_compatibility"),

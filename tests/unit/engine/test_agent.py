@@ -154,6 +154,24 @@ def test_what_could_not_be_done_is_tried_again_soon(engine: Engine, host: FakeHo
     asyncio.run(story())
 
 
+def test_what_nobody_confirms_is_taken_back_when_its_time_is_over(
+    engine: Engine, host: FakeHost, tmp_path: Path
+) -> None:
+    """By the agent's own clock, long before the next pass would be due."""
+
+    async def story() -> None:
+        async with running(engine, tmp_path) as path:
+            with engine.change():
+                engine.resources.store.execute("INSERT INTO wanted VALUES ('b')")
+                engine.history.await_confirmation(0.5)
+            await ask(path, b'{"command": "agent.info"}\n')  # any command makes the agent look at the time
+            engine.settle()
+            assert set(host.observe().state.of(Link)) == {"wg-a", "wg-b"}
+            await until(lambda: set(host.observe().state.of(Link)) == {"wg-a"}, 3)
+
+    asyncio.run(story())
+
+
 def test_two_hundred_at_once_are_all_answered(engine: Engine, tmp_path: Path) -> None:
     async def story() -> None:
         async with running(engine, tmp_path) as path:

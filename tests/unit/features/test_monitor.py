@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from tests.unit.worlds import StoppedClock
 
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import tunnel_view
@@ -106,7 +107,7 @@ class EngineStub:
         self.last_specs = Specs()
         self.drift = "enforce"
         self.history = SimpleNamespace(pending=lambda: None)
-        self.resources = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0))
+        self.resources = SimpleNamespace(clock=StoppedClock())
 
     def report(self) -> Report:
         self.last_specs = Specs({"tunnel": (HOME,)})

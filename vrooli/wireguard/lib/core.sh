@@ -93,7 +93,7 @@ wireguard::install_program() {
     ! wireguard::program >/dev/null || return 0
     source=$(wireguard::source) || {
         wireguard::say "error: the program resource-wireguard is not on PATH, and there is nothing here to install it from"
-        wireguard::say "hint: pipx install resource-wireguard, or put its wheel into $WIREGUARD_HOME, or link this folder from a checkout of the program"
+        wireguard::say "hint: pipx install WHEEL-OR-CHECKOUT of the program, or put its wheel into $WIREGUARD_HOME, or link this folder from a checkout"
         exit 1
     }
     wireguard::make_venv "$source" || {

@@ -4,7 +4,7 @@ The specs are stored first and the link is marked after: a crash in between leav
 same command takes over later. The other way round it would leave an orphan, which the next pass removes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -17,34 +17,49 @@ from resource_wireguard.features.tunnel.compile import DEFAULT_ROUTES, MAIN_TABL
 from resource_wireguard.features.tunnel.exchange import Imported, free_port, own_addresses, store
 from resource_wireguard.features.tunnel.members import unique_names
 from resource_wireguard.host.facts import Facts, Found
-from resource_wireguard.host.state import Peer, Route
-from resource_wireguard.model.formats.config import PeerSection
+from resource_wireguard.host.state import Route
+from resource_wireguard.model.formats.config import PeerSection, WgQuickConfig
+from resource_wireguard.model.formats.wgquick import parse
+from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.names import check_name
 from resource_wireguard.model.net import Endpoint, network_of, parse_endpoint
 from resource_wireguard.model.specs import NO_TABLE, PeerSpec, Specs, TunnelSpec
 
 
 class Adopt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A live interface by its name; the tunnel is called the same unless name says otherwise."""
+    """A live interface by its name; the tunnel is called the same unless name says otherwise.
+
+    text is the wg-quick(8) file it was made from, for what a device does not know: the names of its peers
+    and of their hosts, and DNS. It holds keys: the repr says nothing.
+    """
 
     interface: str
     name: str | None = None
+    text: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Adopt({self.interface})"
 
 
 def adopt(engine: Engine, request: Adopt) -> Imported:
     """Take over one interface as it runs; no peer has to shake hands again."""
     host, specs = engine.resources.host, engine.specs()
     found = host.read_foreign(request.interface)
-    tunnel = _stored_before(specs, found)
-    if tunnel is None:
-        tunnel = _tunnel(engine, specs, found, check_name(request.name or request.interface, "tunnel"))
+    stored_before = _stored_before(specs, found)
+    if stored_before is None:
+        file = _file_of(found, request.text) if request.text is not None else None
+        name = check_name(request.name or request.interface, "tunnel")
+        tunnel = _tunnel(engine, specs, found, name, file)
         store(engine, tunnel, f"adopted: {len(tunnel.peers)} peers, port {tunnel.listen_port}")
+    else:
+        tunnel = stored_before
     wanted = frozenset(_routes_of(tunnel, engine.resources.clock.now()))
     try:
         host.take_over(found, tunnel.name, wanted & found.routes)
     except HostError:
-        with engine.change():
-            tables.delete_tunnel(engine.resources, tunnel.name)
+        if stored_before is None:
+            with engine.change():
+                tables.delete_tunnel(engine.resources, tunnel.name)
         raise
     report = engine.settle(tunnel.name)
     return Imported(tunnel_view(tunnel, report), tuple(_notes(found, tunnel, wanted)))
@@ -69,7 +84,19 @@ def _stored_before(specs: Specs, found: Found) -> TunnelSpec | None:
     return None
 
 
-def _tunnel(engine: Engine, specs: Specs, found: Found, name: str) -> TunnelSpec:
+def _file_of(found: Found, text: str) -> WgQuickConfig:
+    """The file, if it is that of the interface; what else it says does not count, the device does."""
+    file = parse(text)
+    # By the public half: an engine may show a key that it was given unclamped.
+    if found.device is None or file.interface.private_key.public() != found.device.private_key.public():
+        raise InvalidInput(
+            f"the file is not that of interface {found.link.name}: its PrivateKey is another",
+            "give the file that it was made from, or none",
+        )
+    return file
+
+
+def _tunnel(engine: Engine, specs: Specs, found: Found, name: str, file: WgQuickConfig | None) -> TunnelSpec:
     choose.refuse_taken_name(specs, name)
     device, now = found.device, engine.resources.clock.now()
     if device is None or not device.listen_port:
@@ -88,16 +115,19 @@ def _tunnel(engine: Engine, specs: Specs, found: Found, name: str) -> TunnelSpec
         active=True,
         mtu=found.link.mtu,
         fwmark=device.fwmark,
-        peers=_peers(found, now),
+        host_dns=(*file.interface.dns, *file.interface.search) if file else (),
+        peers=_peers(found, now, file.peers if file else ()),
         created_at=now,
     )
     return msgspec.structs.replace(bare, table=_table(bare, found, now))
 
 
-def _peers(found: Found, now: float) -> tuple[PeerSpec, ...]:
-    """endpoint_since 0.0: a session that lives is no older than what we were told."""
+def _peers(found: Found, now: float, sections: Sequence[PeerSection]) -> tuple[PeerSpec, ...]:
+    """endpoint_since stays 0.0: a session that lives knows better than what was told before us."""
     networks = tuple(map(network_of, found.addresses))
-    names = unique_names([PeerSection(public_key=peer.public_key) for peer in found.peers])
+    said = {section.public_key: section for section in sections}
+    bare = [PeerSection(public_key=peer.public_key) for peer in found.peers]
+    names = unique_names([said.get(section.public_key, section) for section in bare])
     return tuple(
         PeerSpec(
             name=name,
@@ -105,7 +135,7 @@ def _peers(found: Found, now: float) -> tuple[PeerSpec, ...]:
             addresses=own_addresses(sorted(peer.allowed_ips), networks),
             allowed_ips=peer.allowed_ips,
             preshared_key=peer.preshared_key,
-            endpoint=_endpoint(found, peer),
+            endpoint=_endpoint(found, peer.public_key, said.get(peer.public_key)),
             keepalive=peer.keepalive,
             created_at=now,
         )
@@ -113,10 +143,15 @@ def _peers(found: Found, now: float) -> tuple[PeerSpec, ...]:
     )
 
 
-def _endpoint(found: Found, peer: Peer) -> Endpoint | None:
-    """Where the device sends to. Whether it was told that or learned it, no engine says: wg(8) showconf
-    keeps it too, because without it a tunnel that dials out would not come back after a restart."""
-    text = found.endpoints.get(peer.public_key)
+def _endpoint(found: Found, key: PublicKey, section: PeerSection | None) -> Endpoint | None:
+    """What the file says, if there is one; else where the device sends to.
+
+    Whether a device was told an endpoint or has learned it, no engine says. wg(8) showconf keeps it too:
+    without it, a tunnel that dials out would not come back after a restart.
+    """
+    if section is not None:
+        return section.endpoint
+    text = found.endpoints.get(key)
     return parse_endpoint(text) if text else None
 
 

@@ -4,6 +4,7 @@ Reading checks everything and collects what is wrong with the path of each; writ
 the default. Private and preshared keys are never in it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from resource_wireguard.errors import InvalidInput, ResourceError
+from resource_wireguard.model.formats.fields import is_dns_address
 from resource_wireguard.model.keys import PublicKey, parse_public_key
 from resource_wireguard.model.names import check_interface, check_name
 from resource_wireguard.model.net import (
@@ -27,16 +29,21 @@ from resource_wireguard.model.net import (
     parse_prefix,
 )
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, PeerSpec, TunnelSpec
 
 VERSION = 1
 """The form of the document; a newer one is refused by older programs."""
 
-AUTO = "auto"
-"""The MTU that is found from the path to the peers."""
+AUTO, OFF = "auto", "off"
+"""The MTU that is found from the path to the peers, the table that wg-quick(8) would take; and no table."""
+
+U32_MOST = (1 << 32) - 1
+"""Marks and the numbers of routing tables have 32 bits."""
 
 KEEPALIVE_MOST = 65535
 """Seconds: the field is 16 bits wide (wg(8))."""
+
+_DOMAIN = re.compile(r"[A-Za-z0-9_.~-]{1,253}", re.ASCII)
 
 Path = tuple[str | int, ...]
 
@@ -108,6 +115,9 @@ class WantedTunnel(msgspec.Struct, frozen=True, kw_only=True):
     exit: bool = False
     endpoint: str | None = None
     dns: tuple[str, ...] = ()
+    host_dns: tuple[str, ...] = ()
+    fwmark: int = 0
+    table: int | None = None
     peers: Mapping[str, WantedPeer] | None = None
 
 
@@ -240,10 +250,29 @@ def _mtu(value: Any, path: Path, faults: Faults) -> int | None:
     return None if value == AUTO else _number(parse_mtu)(value, path, faults)
 
 
-def _checked_keepalive(seconds: int) -> int:
-    if not 0 <= seconds <= KEEPALIVE_MOST:
-        raise InvalidInput(f"keepalive {seconds} is out of range", f"use 0 (off) to {KEEPALIVE_MOST} seconds")
-    return seconds
+def _table(value: Any, path: Path, faults: Faults) -> int | None:
+    """As in wg-quick(8): auto, off, or a number."""
+    if value in (AUTO, OFF):
+        return NO_TABLE if value == OFF else None
+    found: int | None = _number(partial(_within, "table", 1, U32_MOST))(value, path, faults)
+    return found
+
+
+def _within(what: str, least: int, most: int, number: int) -> int:
+    if not least <= number <= most:
+        raise InvalidInput(f"{what} {number} is out of range", f"use {least} to {most}")
+    return number
+
+
+def _dns_word(text: str) -> str:
+    """A server's address, or a search domain ('~.' is systemd's word for all of them)."""
+    if is_dns_address(text):
+        return parse_address(text, "DNS server")
+    if not _DOMAIN.fullmatch(text) or not text.strip("0123456789."):
+        raise InvalidInput(
+            f"'{text[:60]}' is neither a DNS server nor a search domain", "write 1.1.1.1 or example.org"
+        )
+    return text
 
 
 def _checked_endpoint(text: str) -> str:
@@ -264,6 +293,9 @@ TUNNEL: dict[str, Reader] = {
     "exit": _flag,
     "endpoint": _parsed(_checked_endpoint),
     "dns": _each(partial(parse_address, what="DNS server")),
+    "host_dns": _each(_dns_word),
+    "fwmark": _number(partial(_within, "fwmark", 0, U32_MOST)),
+    "table": _table,
     "peers": _peers,
 }
 PEER: dict[str, Reader] = {
@@ -273,13 +305,13 @@ PEER: dict[str, Reader] = {
     "addresses": _each(_host),
     "routes": _each(partial(parse_prefix, what="route")),
     "endpoint": _parsed(parse_endpoint),
-    "keepalive": _number(_checked_keepalive),
+    "keepalive": _number(partial(_within, "keepalive", 0, KEEPALIVE_MOST)),
     "config": _config,
 }
 CONFIG: dict[str, Reader] = {
     "allowed_ips": _each(partial(parse_prefix, what="allowed IPs")),
     "dns": _each(partial(parse_address, what="DNS server")),
-    "keepalive": _number(_checked_keepalive),
+    "keepalive": _number(partial(_within, "keepalive", 0, KEEPALIVE_MOST)),
 }
 
 
@@ -327,6 +359,12 @@ def _written_tunnel(tunnel: TunnelSpec, settings: Settings) -> dict[str, Any]:
         fields["endpoint"] = str(tunnel.endpoint)
     if tunnel.dns:
         fields["dns"] = list(tunnel.dns)
+    if tunnel.host_dns:
+        fields["host_dns"] = list(tunnel.host_dns)
+    if tunnel.fwmark:
+        fields["fwmark"] = tunnel.fwmark
+    if tunnel.table is not None:
+        fields["table"] = OFF if tunnel.table == NO_TABLE else tunnel.table
     return {**fields, "peers": {peer.name: _written_peer(peer, settings) for peer in tunnel.peers}}
 
 

@@ -92,6 +92,9 @@ class Drafter:
             exit=wanted.exit,
             endpoint=parse_endpoint(wanted.endpoint, tunnel.listen_port) if wanted.endpoint else None,
             dns=wanted.dns,
+            host_dns=wanted.host_dns,
+            fwmark=wanted.fwmark,
+            table=wanted.table,
         )
 
     def _check_place(self, name: str, faults: Faults) -> None:

@@ -84,6 +84,46 @@ def test_nothing_is_routed_into_it_that_was_not(
     assert not [action for action in host.applied if isinstance(action.record, Route)]
 
 
+def test_names_come_from_the_file_and_all_else_from_the_device(
+    call: Call, engine: Engine, host: FakeHost
+) -> None:
+    host.place_foreign(*SITES)
+    text = (
+        f"[Interface]\nPrivateKey = {KEY.reveal()}\nMTU = 1200\nDNS = 10.1.0.53\nPostUp = reboot\n"
+        f"[Peer] # office\nPublicKey = {SITE}\nEndpoint = office.example.org:51820\nAllowedIPs = ::/0\n"
+    )
+    adopted = call("tunnel.adopt", interface="wg0", text=text)["tunnel"]
+    assert (adopted["state"], host.applied) == ("up", [])
+    spec = engine.specs().tunnel("wg0")
+    office, phone = spec.peers
+    assert (office.name, phone.name) == ("office", f"peer-{str(PHONE)[:8]}")
+    assert str(office.endpoint) == "office.example.org:51820"
+    assert (office.allowed_ips, spec.mtu) == ({"10.1.0.2/32", "192.168.7.0/24"}, 1380)
+    assert spec.host_dns == ("10.1.0.53",)
+
+
+def test_a_file_of_another_interface_is_refused(call: Call, engine: Engine, host: FakeHost) -> None:
+    host.place_foreign(*SITES)
+    other = PrivateKey(b"b" * 31 + b"\x40").reveal()
+    with pytest.raises(InvalidInput, match="its PrivateKey is another") as refused:
+        call("tunnel.adopt", interface="wg0", text=f"[Interface]\nPrivateKey = {other}\n")
+    assert other not in f"{refused.value.message} {refused.value.hint}"
+    assert (engine.specs().tunnels, "wg0" in host.foreign()) == ((), True)
+
+
+def test_a_refused_resumption_keeps_the_tunnel(
+    call: Call, engine: Engine, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.place_foreign(*SITES)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(host, "take_over", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        call("tunnel.adopt", interface="wg0")
+    host.refuse(Link, "wg0")
+    with pytest.raises(HostError):
+        call("tunnel.adopt", interface="wg0")
+    assert [tunnel.name for tunnel in engine.specs().tunnels] == ["wg0"]
+
+
 def test_only_the_one_that_is_named(call: Call, host: FakeHost) -> None:
     others = {Link("wg1", "", "kernel", 1420), Route("10.77.0.0/16", "wg1"), Route("10.78.0.0/16", "wg0")}
     host.place_foreign(*SITES, *sorted(others, key=lambda thing: isinstance(thing, Route)))

@@ -60,7 +60,7 @@ def test_every_field_of_a_spec_is_spoken_of(call: Call) -> None:
     """A field that the document does not know would be lost on another host: add it to document.py."""
     assert set(TunnelSpec.__struct_fields__) == {
         *("name", "number", "interface", "private_key", "public_key", "listen_port", "addresses", "active"),
-        *("mtu", "exit", "endpoint", "dns", "peers", "created_at"),
+        *("mtu", "exit", "endpoint", "dns", "host_dns", "fwmark", "table", "peers", "created_at"),
     }
     assert set(PeerSpec.__struct_fields__) == {
         *("name", "public_key", "enabled", "addresses", "allowed_ips", "preshared_key", "has_private_key"),
@@ -195,6 +195,17 @@ def test_new_tunnels_get_ports_and_networks_that_nobody_asks_for(call: Call, eng
     assert a.addresses[0] == "10.13.14.1/24"
 
 
+@pytest.mark.parametrize(
+    "more", [{"host_dns": ["1.1.1.1", "a.example", "~."]}, {"fwmark": 51820}, {"table": "off"}, {"table": 7}]
+)
+def test_what_wg_quick_knows_is_kept(call: Call, engine: Engine, more: dict[str, Any]) -> None:
+    call("network.apply", document=document({"a": more}))
+    exported = call("network.export")["tunnels"]["a"]
+    assert exported | more == exported
+    (tunnel,) = engine.specs().tunnels
+    assert tunnel.host_dns or tunnel.fwmark or tunnel.table is not None
+
+
 BAD: list[tuple[Any, tuple[str | int, ...], str]] = [
     (None, (), "version"),
     ([], (), "a list stands where a mapping"),
@@ -213,6 +224,9 @@ BAD: list[tuple[Any, tuple[str | int, ...], str]] = [
     (document({"a": {"dns": "1.1.1.1"}}), ("tunnels", "a", "dns"), "stands where a list"),
     (document({"a": {"dns": ["1.1.1.1", 5]}}), ("tunnels", "a", "dns", 1), "5 stands where text"),
     (document({"a": {"addresses": ["10.0.0.300"]}}), ("tunnels", "a", "addresses", 0), "not an IP address"),
+    (document({"a": {"host_dns": ["a b"]}}), ("tunnels", "a", "host_dns", 0), "neither a DNS server"),
+    (document({"a": {"table": "main"}}), ("tunnels", "a", "table"), "'main' is not a number"),
+    (document({"a": {"fwmark": -1}}), ("tunnels", "a", "fwmark"), "fwmark -1 is out of range"),
     (document({"a": {"addresses": []}}), ("tunnels", "a"), "no address"),
     (document({"a": {"interface": "far-too-long-for-linux"}}), ("tunnels", "a", "interface"), "not allowed"),
     (

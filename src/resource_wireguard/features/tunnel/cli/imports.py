@@ -20,9 +20,16 @@ def import_file(path: str, name: str, ignore_hooks: bool) -> Any:
     context = click.get_current_context()
     _refuse_others(context)
     request = given(name=name, interface=context.params["interface"], ignore_hooks=ignore_hooks or None)
+    return call_with_file("tunnel.import", request, path)
+
+
+def call_with_file(command: str, request: dict[str, Any], path: str | None) -> Any:
+    """Ask the agent, and send it what a file says, if there is one; what it finds wrong names the file."""
+    if path is None:
+        return call(command, request)
     text = read_config(path)
     try:
-        return call("tunnel.import", {**request, "text": text})
+        return call(command, {**request, "text": text})
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error.message}", error.hint) from None
 

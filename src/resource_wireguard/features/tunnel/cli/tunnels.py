@@ -33,7 +33,7 @@ from resource_wireguard.features.tunnel.cli.configs import (
     config_output_option,
     write_config,
 )
-from resource_wireguard.features.tunnel.cli.imports import import_file, stem_of
+from resource_wireguard.features.tunnel.cli.imports import call_with_file, import_file, stem_of
 
 MTU = (576, 65535)
 """Bytes: RFC 791's smallest reassembly buffer, and the largest IPv4 packet."""
@@ -116,13 +116,18 @@ def delete(name: str, force: bool) -> None:
     _delete_tunnel(name, force)
 
 
-@interface.command(examples=("interface adopt wg0", "interface adopt wg0 --name home"))
+@interface.command(
+    examples=("interface adopt wg0 --file /etc/wireguard/wg0.conf", "interface adopt wg0 --name home")
+)
 @click.argument("interface")
 @click.option("--name", help="Name of the tunnel; the interface's otherwise.")
+@click.option(
+    "--file", "path", metavar="FILE", help="The config it was made from: names of peers and hosts, and DNS."
+)
 @format_option
-def adopt(interface: str, name: str | None, format_: str) -> None:
+def adopt(interface: str, name: str | None, path: str | None, format_: str) -> None:
     """Take over a live WireGuard interface that wg-quick or a person made, without losing a packet."""
-    adopted = call("tunnel.adopt", given(interface=interface, name=name))
+    adopted = call_with_file("tunnel.adopt", given(interface=interface, name=name), path)
     output.show(adopted["tunnel"], format_, tunnel_lines)
     show_notes(adopted)
 
