@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.kernel import systemd_story, uml
 
-DEADLINE = 300.0  # seconds
+DEADLINE = 600.0  # seconds
 
 
 @pytest.mark.timeout(DEADLINE + 30)
@@ -21,4 +21,4 @@ def test_the_life_of_the_service_as_a_unit(shared: Path) -> None:
     code = uml.run(uml.kernel_path(), boot, shared=shared, output=output, deadline=DEADLINE)
     said = output.getvalue()
     assert code == 0, said
-    assert said.endswith("the end\n")
+    assert "the end\n" in said

@@ -6,6 +6,14 @@ import pytest
 from tests.netns.harness import Agent, Lab
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the kernel's engine, which may be a slow one's, leave out what no engine makes a difference to."""
+    if config.getoption("--engine") == "kernel":
+        same = [item for item in items if item.get_closest_marker("any_engine")]
+        config.hook.pytest_deselected(items=same)
+        items[:] = [item for item in items if item not in same]
+
+
 @pytest.fixture(scope="module")
 def lab(engine: str) -> Iterator[Lab]:
     """A network of its own for each module of tests."""

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -49,7 +49,7 @@ def handshakes(lab: Lab, interface: str) -> dict[str, int]:
 
 
 def test_no_packet_is_lost_and_no_peer_shakes_hands_again(
-    lab: Lab, server: Agent, found: Found, engine: str
+    lab: Lab, server: Agent, found: Found, engine: str, record_property: Callable[[str, object], None]
 ) -> None:
     with Pinger(lab.server, found.address, PER_SECOND[engine]) as pinger:
         before = picture(lab.server, found.interface)
@@ -58,9 +58,11 @@ def test_no_packet_is_lost_and_no_peer_shakes_hands_again(
         adopted = server.cli("interface", "adopt", found.interface, "--name", "home", "--format", "json")
         assert adopted.returncode == 0, adopted.stderr
         seen = time.monotonic()
-        wait_until(lambda: pinger.answers_since(seen), what="an answer after it")
+        wait_until(lambda: pinger.answers_since(seen + 1), what="an answer a second after it")
         assert handshakes(lab, found.interface) == session
-    assert (pinger.lost, len(pinger.sent) > 10) == (0, True)
+    told = f"{len(pinger.sent)} pings at {PER_SECOND[engine]} a second, {pinger.lost} lost"
+    record_property("remark", f"adopting {'a default route' if found.everything else 'sites'}: {told}")
+    assert (pinger.lost, len(pinger.sent) > PER_SECOND[engine]) == (0, True)
     tunnel = json.loads(adopted.stdout)
     assert (tunnel["state"], tunnel["drift"], tunnel["engine"]) == ("up", [], engine)
     assert server.settled()

@@ -9,8 +9,19 @@ from tests.netns.contract_host import Host, host_in, without_namespaces
 from tests.netns.contract_runs import ENDLESS, ENDS, SAMPLES, SUCCESS
 from tests.netns.harness import Lab
 
-SLOW = {"content execute", "test integration"}
-"""What is tried on a slow kernel, too: where the engine matters. The rest is the same on every engine."""
+pytestmark = [pytest.mark.any_engine, pytest.mark.timeout(300)]
+
+
+def flag_values() -> Iterator[tuple[str, str, object]]:
+    """Every flag with each of its values, else with its default, else with a value of ours (None)."""
+    for name, flag in contract.flags():
+        entry = contract.flag(name, flag)
+        given = [None] if entry["type"] == "boolean" else [entry.get("default")]
+        for value in entry.get("values", given):
+            yield name, flag, value
+
+
+FLAG_VALUES = list(flag_values())
 
 
 @pytest.fixture
@@ -26,34 +37,12 @@ def running(lab: Lab) -> Iterator[Host]:
         yield host
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    slow = metafunc.config.getoption("--engine") == "kernel"
-    cases: dict[str, tuple[str, list]] = {
-        "test_an_exit_code": ("name, code", contract.exit_codes()),
-        "test_a_flag": ("name, flag, value", list(flag_values())),
-        "test_the_output_includes": ("name, part", contract.outputs()),
-    }
-    if metafunc.function.__name__ in cases:
-        names, values = cases[metafunc.function.__name__]
-        chosen = [value for value in values if not slow or value[0] in SLOW]
-        metafunc.parametrize(names, chosen or values[:1])
-
-
-def flag_values() -> Iterator[tuple[str, str, object]]:
-    """Every flag with each of its values, else with its default, else with a value of ours (None)."""
-    for name, flag in contract.flags():
-        entry = contract.flag(name, flag)
-        given = [None] if entry["type"] == "boolean" else [entry.get("default")]
-        for value in entry.get("values", given):
-            yield name, flag, value
-
-
 def host_for(name: str, request: pytest.FixtureRequest) -> Host:
     assert name in SUCCESS, f"nobody has entered how '{name}' succeeds"
     return request.getfixturevalue("running" if SUCCESS[name].shared else "host")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "code"), contract.exit_codes())
 def test_an_exit_code(name: str, code: int, request: pytest.FixtureRequest) -> None:
     if code == 0:
         host = host_for(name, request)
@@ -68,7 +57,7 @@ def test_an_exit_code(name: str, code: int, request: pytest.FixtureRequest) -> N
         assert done.stderr.startswith(("error: ", "running ")) or name.startswith(("test", "status"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "flag", "value"), FLAG_VALUES)
 def test_a_flag(name: str, flag: str, value: object, request: pytest.FixtureRequest) -> None:
     host = host_for(name, request)
     words = SUCCESS[name].prepare(host)
@@ -97,6 +86,7 @@ STATUS_LINES = {
 """What the contract describes in words; of other commands it gives the words themselves."""
 
 
+@pytest.mark.parametrize(("name", "part"), contract.outputs())
 def test_the_output_includes(name: str, part: str, request: pytest.FixtureRequest) -> None:
     host = host_for(name, request)
     done = host.run(*SUCCESS[name].prepare(host))
@@ -113,7 +103,6 @@ OBSTACLES = {
 """What keeps a phase from passing; the integration test may not make namespaces then."""
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_phase_keeps_its_time_and_codes(phase: str, running: Host) -> None:
     running.started()
@@ -125,7 +114,6 @@ def test_a_phase_keeps_its_time_and_codes(phase: str, running: Host) -> None:
     assert PHASES[phase]["exit_codes"] == [0, 1]
 
 
-@pytest.mark.timeout(300)
 def test_a_whole_life(host: Host) -> None:
     """As a Vrooli host does it, through cli.sh; a second time each, as supervisors do."""
     name = host.tunnel_name

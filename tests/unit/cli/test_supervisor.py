@@ -96,7 +96,7 @@ def test_a_unit_of_another_config_dir_stays(run: Run, stage: Path, config_dir: P
 
 def test_a_life_under_systemd(run: Run, stage: Path, config_dir: Path) -> None:
     run("manage", "install")
-    started = run("manage", "start", "--wait")
+    started = run("manage", "start", "--wait", FAKE="slow")  # long enough to ask systemd in between
     assert started.returncode == 0, started.stderr
     assert run("manage", "start").returncode == 2
     assert run("manage", "restart").returncode == 0

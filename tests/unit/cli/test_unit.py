@@ -125,7 +125,7 @@ def parse(text: str) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=40))
+@given(st.text(st.sampled_from("aé 1#;'%" + '\\"`$'), min_size=1, max_size=12))
 def test_any_value_comes_back_from_the_environment_file(value: str) -> None:
     given_: Mapping[str, str] = {"WIREGUARD_DNS": value, "SECRET_OF_SOMEBODY": value}
     assert dict(parse(unit.environment_text(given_))) == {"WIREGUARD_DNS": value}

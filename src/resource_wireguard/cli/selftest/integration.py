@@ -1,8 +1,8 @@
 """A throw-away tunnel: the stage (stage.py) runs in namespaces of its own, and this asks for it.
 
 In a mount, a pid and a network namespace whatever the stage makes ends with it, because the kernel takes a
-namespace down with its last process: files (on a tmpfs), agents, engines, links. So nothing is left also
-when it is killed.
+namespace down with its last process: files (on a tmpfs), agents, engines, links. And the stage dies with us:
+so nothing is left also when we are killed.
 """
 
 import json
@@ -14,6 +14,9 @@ from resource_wireguard.errors import HostError
 
 NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 """unshare(1), which is in every Debian; --kill-child: if it is killed, all that is inside is, too."""
+
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""setpriv(1), from the same package: what it starts is killed when whoever started it ends (prctl(2))."""
 
 STAGE = "resource_wireguard.cli.selftest.stage"
 
@@ -30,7 +33,7 @@ def integration_phase() -> list[Outcome]:
     except HostError as error:
         hint = "run it with sudo; in a container, with --privileged"
         raise Unavailable(f"this process may not make namespaces ({error.message})", hint) from None
-    argv = [*NAMESPACES, *_clean_environment(), sys.executable, "-P", "-m", STAGE]
+    argv = [*DIES_WITH_US, *NAMESPACES, *_clean_environment(), sys.executable, "-P", "-m", STAGE]
     answer = run(argv, timeout=float(LIMITS["integration"])).stdout
     return [Outcome(**outcome) for outcome in json.loads(answer)]
 

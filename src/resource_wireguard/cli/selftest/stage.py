@@ -33,8 +33,11 @@ ADDRESSES = {"near": ("192.0.2.1", "10.213.0.1"), "far": ("192.0.2.2", "10.213.0
 PORT = 51820
 PROGRAM = (sys.executable, "-P", "-m", "resource_wireguard")
 
+STARTED_WITHIN = 30.0
+"""Seconds an agent may take to answer."""
+
 PATIENCE = 15.0
-"""Seconds for what must happen but has no promised time."""
+"""Seconds for what else must happen but has no promised time."""
 
 COUNT, SIZE = 20, 1000
 """Packets of the traffic, and bytes in each."""
@@ -114,7 +117,7 @@ class Stage:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.settimeout(0.2)
             probe.connect((ADDRESSES["far"][1], DISCARD))
-            _until(lambda: _refused_by_the_other_end(probe), "no answer came through the tunnel")
+            _until(lambda: _refused_by_the_other_end(probe), PATIENCE, "no answer came through the tunnel")
         took = time.monotonic() - begin
         peer = _ask("near", "peer", "show", "near", "far")
         expect(peer["state"] == "online", f"there was an answer, but the peer is {peer['state']}")
@@ -126,6 +129,7 @@ class Stage:
         _send(COUNT, SIZE)
         _until(
             lambda: all(now - then >= COUNT * SIZE for now, then in zip(_counted(), before, strict=True)),
+            PATIENCE,
             f"{COUNT} packets of {SIZE} bytes were not counted at both ends",
         )
         sent, received = _counted()
@@ -156,7 +160,7 @@ class Stage:
             pid = process.spawn_detached(argv, {**os.environ, "CONFIG_DIR": folder}, log)
         finally:
             os.close(log)
-        _until(lambda: _answers(host, pid), f"the {host} agent did not answer")
+        _until(lambda: _answers(host, pid), STARTED_WITHIN, f"the {host} agent did not answer")
         return pid
 
 
@@ -215,10 +219,10 @@ def _counted() -> tuple[int, int]:
     return near["tx_bytes"], far["rx_bytes"]
 
 
-def _until(condition: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _until(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
-        expect(time.monotonic() < deadline, f"{otherwise} within {PATIENCE:g} s")
+        expect(time.monotonic() < deadline, f"{otherwise} within {seconds:g} s")
         time.sleep(0.05)
 
 

@@ -50,7 +50,7 @@ def adopt(engine: Engine, request: Adopt) -> Imported:
         file = _file_of(found, request.text) if request.text is not None else None
         name = check_name(request.name or request.interface, "tunnel")
         tunnel = _tunnel(engine, specs, found, name, file)
-        store(engine, tunnel, f"adopted: {len(tunnel.peers)} peers, port {tunnel.listen_port}")
+        store(engine, tunnel, f"adopted as it ran: {len(tunnel.peers)} peers; an undo takes it down")
     else:
         tunnel = stored_before
     wanted = frozenset(_routes_of(tunnel, engine.resources.clock.now()))

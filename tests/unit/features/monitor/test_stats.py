@@ -103,6 +103,16 @@ def test_an_engine_and_then_an_agent_that_are_killed_lose_nothing_together(
     assert home(ask(new_engine(), "stats"))["rx_total"] == 4500
 
 
+def test_the_end_saves_what_is_not_saved_yet(
+    call: Call, engine: Engine, host: FakeHost, clock: StoppedClock, phone: PublicKey
+) -> None:
+    host.handshake("wg-home", phone, "192.0.2.9:1", clock.time, size=4000)
+    call("stats")
+    assert saved(engine) == []
+    engine.end()
+    assert saved(engine) == [(4000, 4000)]
+
+
 def test_saving_is_rare(
     call: Call, engine: Engine, host: FakeHost, clock: StoppedClock, phone: PublicKey
 ) -> None:
