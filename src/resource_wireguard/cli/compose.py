@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resource_wireguard.cli.registry import load_features
 from resource_wireguard.engine import commands
-from resource_wireguard.engine.agent import Agent, make_run_dir, sole_owner
+from resource_wireguard.engine.agent import Agent, make_run_dir, sole_in_namespace, sole_owner
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.engine.ports import Host
@@ -31,7 +31,7 @@ def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | Non
     _log_to_stderr(settings)
     _need_net_admin()
     run_dir = make_run_dir(config_dir)
-    with sole_owner(run_dir):
+    with sole_owner(run_dir), sole_in_namespace():
         engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
         asyncio.run(Agent(engine, run_dir / "agent.sock").run())
 
@@ -41,7 +41,7 @@ def purge(config_dir: Path, environment: Mapping[str, str], host: Host | None = 
     _need_net_admin()
     settings = settings_from(environment)
     run_dir = make_run_dir(config_dir)
-    with sole_owner(run_dir):
+    with sole_owner(run_dir), sole_in_namespace():
         engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
         engine.purge()
         engine.end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -260,6 +261,26 @@ def sole_owner(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def sole_in_namespace() -> Iterator[None]:
+    """Be the one agent of a network namespace; AlreadyRunning if there is another, of whatever CONFIG_DIR.
+
+    Our marks in the kernel name no agent: two of them would take each other's tunnels for orphans. An
+    abstract unix socket (unix(7)) belongs to the network namespace, and goes with its process.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as held:
+        try:
+            held.bind("\0resource-wireguard")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise AlreadyRunning(
+                "an agent with another CONFIG_DIR manages this network namespace already",
+                "stop that one, or set CONFIG_DIR to its directory",
+            ) from None
+        yield
 
 
 def make_run_dir(config_dir: Path) -> Path:

@@ -15,7 +15,7 @@ from tests.unit.engine.test_engine import WANTED, want
 from tests.unit.worlds import peer_of
 
 from resource_wireguard.engine import agent as agent_module
-from resource_wireguard.engine.agent import Agent, make_run_dir, sole_owner
+from resource_wireguard.engine.agent import Agent, make_run_dir, sole_in_namespace, sole_owner
 from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
@@ -210,4 +210,11 @@ def test_one_config_dir_has_one_owner(tmp_path: Path) -> None:
     with sole_owner(run_dir), pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"), sole_owner(run_dir):
         pass
     with sole_owner(run_dir):
+        pass
+
+
+def test_one_network_namespace_has_one_agent() -> None:
+    with sole_in_namespace(), pytest.raises(AlreadyRunning, match="another CONFIG_DIR"), sole_in_namespace():
+        pass
+    with sole_in_namespace():
         pass
