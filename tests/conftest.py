@@ -19,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="userspace",
         help="the WireGuard engine under the netns lane's tests",
     )
+    parser.addoption(
+        "--part",
+        metavar="K/N",
+        default="1/1",
+        help="run every Nth test only, from the Kth on: the kernel lane has a guest for each part",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +53,7 @@ class Lanes:
 
     def __init__(self, config: pytest.Config) -> None:
         self._engine: str = config.getoption("--engine")
+        self._part, self._parts = map(int, config.getoption("--part").split("/"))
         self._obstacles: dict[int, str | None] = {}
         self._tallies: dict[int, Tally] = {}
 
@@ -56,6 +63,7 @@ class Lanes:
         if strays:
             raise pytest.UsageError(f"not in the folder of any lane: {', '.join(strays)}")
         items.sort(key=lambda item: lane_index(item.path))
+        items[:] = items[self._part - 1 :: self._parts]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -1,51 +1,78 @@
 """The netns lane once more, on the WireGuard of a Linux kernel: this host's, or that of a User Mode Linux."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TextIO
 from xml.etree import ElementTree
 
 import pytest
 from tests.kernel import uml
 from tests.lanes import host_has_wireguard
 
+OUTCOMES = ("passed", "failed", "skipped")
 DEADLINE = 900.0  # seconds
+PARTS = min(2, len(os.sched_getaffinity(0)))  # guests at once; more wait for the same two CPUs of CI
 
 
 @pytest.mark.timeout(DEADLINE + 60)
 def test_the_netns_suite_passes_on_the_kernels_wireguard(
     shared: Path, capfd: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
-    results = shared / "results.xml"
-    suite = [sys.executable, "-m", "pytest", "tests/netns", "--engine=kernel"]
-    argv = [*suite, "-p", "no:cacheprovider", "--color=no", f"--junitxml={results}"]
     with capfd.disabled():  # a long silence looks like a hang
-        print(f"\n--- {' '.join(argv)}")
-        exit_code, where = run_where_wireguard_is(argv, shared, sys.stdout)
-        print(f"--- exit code {exit_code}", flush=True)
-    outcomes = count(results)
-    summary = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+        print("\n--- tests/netns on the kernel's WireGuard")
+        runs, where = run_where_wireguard_is(shared)
+    outcomes = sum((run.outcomes for run in runs), Counter())
+    summary = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES)
     record_property("remark", f"tests/netns on {where}: {summary}")
     assert outcomes["failed"] == 0
     assert outcomes["skipped"] == 0
     assert outcomes["passed"] > 0
-    assert exit_code == 0
+    assert [run.exit_code for run in runs] == [0] * len(runs)
 
 
-def run_where_wireguard_is(argv: list[str], shared: Path, output: TextIO) -> tuple[int, str]:
-    """Run argv on a kernel with WireGuard; its exit code, and which kernel that was."""
+@dataclass(frozen=True)
+class Run:
+    """One pytest inside: its exit code, and how many of its tests passed, failed and were skipped."""
+
+    exit_code: int
+    outcomes: Counter[str]
+
+
+def run_where_wireguard_is(shared: Path) -> tuple[list[Run], str]:
+    """Run the suite on a kernel with WireGuard: this host's, or in parts in guests, a CPU each."""
     if host_has_wireguard():
-        return subprocess.run(argv, cwd=uml.CHECKOUT, timeout=DEADLINE).returncode, "this host's kernel"
+        code = subprocess.run(suite(shared), cwd=uml.CHECKOUT, timeout=DEADLINE).returncode
+        return [Run(code, count(shared / "results.xml"))], "this host's kernel"
     kernel = uml.kernel_path()
-    return uml.run(kernel, argv, shared=shared, output=output, deadline=DEADLINE), kernel.name
+    with ThreadPoolExecutor(PARTS) as guests:
+        return list(guests.map(partial(run_part, kernel, shared), range(PARTS))), kernel.name
+
+
+def run_part(kernel: Path, shared: Path, guest: int) -> Run:
+    """Every nth test, in a guest and a folder of its own."""
+    folder = shared / str(guest)
+    folder.mkdir()
+    argv = [*suite(folder), f"--part={guest + 1}/{PARTS}"]
+    code = uml.run(kernel, argv, shared=folder, output=sys.stdout, deadline=DEADLINE, guest=guest)
+    return Run(code, count(folder / "results.xml"))
+
+
+def suite(folder: Path) -> list[str]:
+    """The netns lane as a command; its report goes into the folder."""
+    report = [f"--junitxml={folder}/results.xml", "-o", "junit_family=xunit1"]  # 2 has no properties of tests
+    options = ["--engine=kernel", "-p", "no:cacheprovider", "--color=no", *report]
+    return [sys.executable, "-m", "pytest", "tests/netns", *options]
 
 
 def count(results: Path) -> Counter[str]:
     """How many tests of a JUnit report passed, failed (errors are failures too) and were skipped."""
-    outcomes = Counter(passed=0, failed=0, skipped=0)
+    outcomes: Counter[str] = Counter()
     for case in ElementTree.parse(results).iter("testcase"):
         tags = {child.tag for child in case}
         failed = tags & {"failure", "error"}

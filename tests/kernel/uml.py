@@ -71,8 +71,12 @@ def kernel_path() -> Path:
     return Path(printed.stdout.strip())
 
 
-def run(kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, deadline: float) -> int:
+def run(
+    kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, deadline: float, guest: int = 0
+) -> int:
     """Run argv in the checkout inside the guest and return its exit code.
+
+    Guests that run at once are numbered from 0, and have a CPU each as long as there are as many.
 
     What it prints goes to `output` line by line. `shared` (absolute) is the one folder both sides can write.
     After `deadline` seconds the guest is killed and GuestError raised.
@@ -82,8 +86,8 @@ def run(kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, dead
     with tempfile.TemporaryDirectory(prefix="uml-") as scratch, console.open("w") as kernel_messages:
         reading, writing = os.pipe()
         # A session of its own makes the guest one process group, so that killing it can hit nothing else.
-        guest = subprocess.Popen(
-            _command_line(kernel, shared, scratch, writing),
+        process = subprocess.Popen(
+            _command_line(kernel, shared, scratch, writing, guest),
             stdin=subprocess.DEVNULL,
             stdout=kernel_messages,
             stderr=subprocess.STDOUT,
@@ -91,17 +95,17 @@ def run(kernel: Path, argv: Sequence[str], *, shared: Path, output: TextIO, dead
             start_new_session=True,
         )
         os.close(writing)
-        expired = _stream(guest, reading, output, deadline)
+        expired = _stream(process, reading, output, deadline)
     if expired:
         raise GuestError(f"the guest was killed: not done after {deadline:.0f} s")
     return _exit_code(shared, console)
 
 
-def _command_line(kernel: Path, shared: Path, scratch: str, output_fd: int) -> list[str]:
+def _command_line(kernel: Path, shared: Path, scratch: str, output_fd: int, guest: int) -> list[str]:
     # Each system call of the guest switches between two processes of the host: on one CPU, 3 times as fast.
-    # Which one goes by our pid, so that the guests of two test runs are likely to have one each.
+    # Which one goes by our pid too, so that the guests of two test runs are likely to have one each.
     cpus = sorted(os.sched_getaffinity(0))
-    pin = ["taskset", "--cpu-list", str(cpus[os.getpid() % len(cpus)])]
+    pin = ["taskset", "--cpu-list", str(cpus[(os.getpid() + guest) % len(cpus)])]
     root = ["rootfstype=hostfs", "rootflags=/", "ro", f"init={shared}/init"]
     consoles = ["con=null", "con0=null,fd:1", f"con1=null,fd:{output_fd}", "quiet"]
     return [*pin, str(kernel), f"mem={MEMORY}", f"uml_dir={scratch}/", *root, *consoles]

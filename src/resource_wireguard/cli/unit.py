@@ -82,7 +82,7 @@ ReadWritePaths={config_dir_word}
 RuntimeDirectory=wireguard
 RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=yes
-PrivateTmp=yes
+PrivateTmp={private_tmp}
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
@@ -107,8 +107,14 @@ def unit_text(python: str, config_dir: str, more_capabilities: Iterable[str] = (
         config_dir_word=_word(config_dir),
         config_dir_path=config_dir.replace("%", "%%"),
         capabilities=" ".join([*CAPABILITIES, *more_capabilities]),
+        private_tmp="no" if any(map(_is_temporary, (python, config_dir))) else "yes",
         watchdog=WATCHDOG_SECONDS,
     )
+
+
+def _is_temporary(path: str) -> bool:
+    """Whether a path lies where PrivateTmp would hide it, as that of a trial from a checkout in /tmp does."""
+    return path.startswith(("/tmp/", "/var/tmp/"))  # noqa: S108
 
 
 def is_for(text: str, config_dir: str) -> bool:

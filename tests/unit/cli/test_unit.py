@@ -136,3 +136,15 @@ def test_what_is_not_set_any_more_stays() -> None:
     after = unit.environment_text({"WIREGUARD_PORT": "2", "PATH": "/usr/bin"}, before)
     assert dict(parse(after)) == {"WIREGUARD_PORT": "2", "WIREGUARD_MTU": "1400", "PATH": "/usr/bin"}
     assert unit.settings_of(after) == ['WIREGUARD_MTU="1400"', 'WIREGUARD_PORT="2"']
+
+
+@pytest.mark.parametrize(
+    ("python", "config_dir", "private"),
+    [
+        ("/opt/venv/bin/python", "/root/wg", "yes"),
+        ("/tmp/checkout/.venv/bin/python", "/root/wg", "no"),
+        ("/opt/venv/bin/python", "/var/tmp/wg", "no"),
+    ],
+)
+def test_tmp_is_private_unless_we_lie_in_it(python: str, config_dir: str, private: str) -> None:
+    assert f"\nPrivateTmp={private}\n" in unit.unit_text(python, config_dir)
