@@ -1,5 +1,6 @@
 """One function for each row of the table 'Speed': what is measured, and against what."""
 
+import base64
 import contextlib
 import itertools
 import os
@@ -38,10 +39,9 @@ class Bench:
     def tunnel(self, peers: int) -> dict:
         """A stored tunnel with so many peers, not active."""
         if peers not in self._tunnels:
-            made = self.agent.make_tunnel(activate=False, network=f"10.{100 + len(self._tunnels)}.0.0/16")
-            for number in range(peers):
-                self.agent.call("peer.add", tunnel=made["name"], name=f"peer{number}")
-            self._tunnels[peers] = made
+            text = _config(100 + len(self._tunnels), peers)
+            imported = self.agent.call("tunnel.import", name=new_name(), text=text)
+            self._tunnels[peers] = imported["tunnel"]
         return self._tunnels[peers]
 
     @contextlib.contextmanager
@@ -59,6 +59,24 @@ class Bench:
         took = time.perf_counter() - begun
         assert done.returncode == 0, done.stderr
         return took
+
+
+def _config(net: int, peers: int) -> str:
+    """A wg-quick file of one tunnel in 10.<net>.0.0/16; each peer has a preshared key and an address."""
+    lines = ["[Interface]", f"PrivateKey = {key_pair()[0]}", f"Address = 10.{net}.0.1/16"]
+    for number in range(2, peers + 2):
+        lines += [
+            "[Peer]",
+            f"# peer{number}",
+            f"PublicKey = {_random_key()}",
+            f"PresharedKey = {_random_key()}",
+        ]
+        lines.append(f"AllowedIPs = 10.{net}.{number >> 8}.{number & 255}/32")
+    return "\n".join(lines)
+
+
+def _random_key() -> str:
+    return base64.b64encode(os.urandom(32)).decode()
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -112,20 +130,19 @@ def one_more_peer(bench: Bench) -> Iterator[Row]:
     """Add one peer, as a whole command, to tunnels of several sizes, against the smallest."""
     reach = {1_000: 1.5, 10_000: 3.0}
     numbers = itertools.count()
-    with contextlib.ExitStack() as stack:
-        tunnels = {
-            peers: stack.enter_context(bench.active(peers)) for peers in bench.sizes(10, 1_000, 10_000)
-        }
+    sizes = bench.sizes(10, 1_000, 10_000)
 
-        def add(made: dict) -> float:
-            name = f"more{next(numbers)}"
+    def add(peers: int) -> float:
+        """With no other tunnel active, whose peers would be looked at too."""
+        name = f"more{next(numbers)}"
+        with bench.active(peers) as made:
             took = bench.cli("peer", "add", made["name"], name)
             bench.agent.call("peer.remove", tunnel=made["name"], name=name)
-            return took
+        return took
 
-        works = [lambda made=made: add(made) for made in tunnels.values()]
-        medians = dict(zip(tunnels, interleaved(bench.rounds(9), *works), strict=True))
-    for peers in list(tunnels)[1:]:
+    works = [lambda peers=peers: add(peers) for peers in sizes]
+    medians = dict(zip(sizes, interleaved(bench.rounds(9), *works), strict=True))
+    for peers in sizes[1:]:
         work = f"add one peer to {peers:,}"
         yield Row(work, "itself at 10", reach[peers], medians[peers] * 1000, medians[10] * 1000, "ms")
 
@@ -211,9 +228,8 @@ def at_rest(bench: Bench) -> Iterator[Row]:
     alone = Agent(bench.lab.internet, bench.lab.folder / "alone", bench.lab.engine).start(
         bench.agent.commands
     )
-    made = alone.make_tunnel()
-    for number in range(1_000):
-        alone.call("peer.add", tunnel=made["name"], name=f"peer{number}")
+    made = alone.call("tunnel.import", name=new_name(), text=_config(200, 1_000))
+    alone.call("tunnel.activate", name=made["tunnel"]["name"])
     alone.terminate()
     alone.start(bench.agent.commands)
     before, begun = _cpu_seconds(alone), time.monotonic()
