@@ -634,7 +634,8 @@ def plain_peer(namespace: Namespace, config: str, engine: str, *, quick: bool | 
         path.write_text(config)
         path.chmod(0o600)
         if quick if quick is not None else engine == "userspace":
-            namespace.exec("wg-quick", "up", str(path))
+            # A session of its own, as ours has: CPUs are shared out by sessions (sched(7), autogroup).
+            namespace.exec("setsid", "--wait", "wg-quick", "up", str(path))
             try:
                 yield name
             finally:
