@@ -301,13 +301,22 @@ def _check_addresses(state: HostState) -> None:
 
 
 def _check_allowed_ips(state: HostState) -> None:
-    holders: dict[tuple[str, str], Peer] = {}
+    """ConflictError where a prefix has two peers; counting tells whether, only then is looked for which."""
+    interfaces: dict[str, list[Peer]] = {}
     for peer in state.of(Peer).values():
-        for prefix in peer.allowed_ips:
-            held = holders.setdefault((peer.interface, prefix), peer)
-            if held is not peer:
-                raise ConflictError(
-                    f"peers {held.public_key.short} and {peer.public_key.short} of tunnel "
-                    f"'{state.owner_of(peer)}' both claim {prefix}",
-                    "an address belongs to one peer: change one of them",
-                )
+        interfaces.setdefault(peer.interface, []).append(peer)
+    for peers in interfaces.values():
+        claims = [peer.allowed_ips for peer in peers]
+        if len(frozenset().union(*claims)) != sum(map(len, claims)):
+            raise _claimed_twice(peers, state)
+
+
+def _claimed_twice(peers: Iterable[Peer], state: HostState) -> ConflictError:
+    holders: dict[str, Peer] = {}
+    twice = ((prefix, peer) for peer in peers for prefix in sorted(peer.allowed_ips))
+    prefix, peer = next((p, peer) for p, peer in twice if holders.setdefault(p, peer) is not peer)
+    return ConflictError(
+        f"peers {holders[prefix].public_key.short} and {peer.public_key.short} of tunnel "
+        f"'{state.owner_of(peer)}' both claim {prefix}",
+        "an address belongs to one peer: change one of them",
+    )
