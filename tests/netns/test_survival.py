@@ -266,6 +266,8 @@ def test_killed_after_any_action_of_making_the_next_start_converges(stage: Stage
         stage.check_empty(f"killed after action {position} of making, converged, stopped")
     assert position > 20, "the plan is a long one"
     stage.check_whole("at the end")
+    agent.retire()  # it has a few actions left, and would die of the next test's
+    agent.live()
 
 
 @pytest.mark.timeout(600)

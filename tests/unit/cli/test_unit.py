@@ -141,8 +141,8 @@ def test_what_is_not_set_any_more_stays() -> None:
 @pytest.mark.parametrize(
     ("python", "config_dir", "private"),
     [
-        ("/opt/venv/bin/python", "/root/wg", "yes"),
-        ("/tmp/checkout/.venv/bin/python", "/root/wg", "no"),
+        ("/opt/venv/bin/python", "/srv/wg", "yes"),
+        ("/tmp/checkout/.venv/bin/python", "/srv/wg", "no"),
         ("/opt/venv/bin/python", "/var/tmp/wg", "no"),
     ],
 )
