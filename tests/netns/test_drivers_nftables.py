@@ -42,7 +42,7 @@ CANONICAL = {
         "meta mark 0x00000010 accept",
         "meta mark set 0x00efb0b1",
         "ct mark set meta mark",
-        "meta l4proto udp ct mark 0x00ef91a1 meta mark set ct mark",
+        "meta l4proto 17 ct mark 0x00ef91a1 meta mark set ct mark",
         'iifname != "wg-home" ip daddr 10.13.13.1 fib saddr type != local drop',
     ),
 }

@@ -50,7 +50,7 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class NftRule(msgspec.Struct, frozen=True):
-    """A rule for one chain of our table, in the words of 'nft -s -y list' (see system/nftables.py)."""
+    """A rule for one chain of our table, in the words of 'nft -s -y -p list' (see system/nftables.py)."""
 
     chain: Chain
     text: str

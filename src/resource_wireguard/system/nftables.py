@@ -1,8 +1,9 @@
 """Our nftables tables (nft(8)): seen by one netlink question, listed and replaced by the program nft.
 
-A record's texts are compared with what 'nft -s -y list table' prints, so they must be written that way:
+A record's texts are compared with what 'nft -s -y -p list table' prints, so they must be written that way:
 
-- names for what has names, numbers for priorities: 'ct state established,related', 'tcp flags syn',
+- names for what has names, but numbers for protocols (a minimal Debian lacks /etc/protocols) and for
+  priorities: 'ct state established,related', 'tcp flags syn', 'meta l4proto 17',
   'type filter hook forward priority -10; policy accept;'
 - interface names in quotes, marks as eight digits: 'meta mark 0x00000010', no counters
 - no match that another implies: 'tcp dport 22', not 'meta l4proto tcp tcp dport 22';
@@ -35,7 +36,7 @@ _NO_NFTABLES = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAF
 _TABLE = re.compile(r"^table (\S+) [^\n]*\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^\t(\S[^\n]*?) \{\n(.*?)^\t\}|^\t(\S[^\n]*)$", re.MULTILINE | re.DOTALL)
 _CONTINUATION = re.compile(r"\n\t\t\t\s*")
-_NFT = ("nft", "-s", "-y")
+_NFT = ("nft", "-s", "-y", "-p")
 _INSTALL = "install nftables, for example: apt install nftables"
 
 

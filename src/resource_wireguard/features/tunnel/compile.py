@@ -289,8 +289,8 @@ def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int], fwmark: in
     if not families:
         return
     mark = f"0x{fwmark:08x}"
-    yield NftRule(MARK_IN, f"meta l4proto udp ct mark {mark} meta mark set ct mark")
-    yield NftRule(MARK_OUT, f"meta l4proto udp meta mark {mark} ct mark set meta mark")
+    yield NftRule(MARK_IN, f"meta l4proto 17 ct mark {mark} meta mark set ct mark")
+    yield NftRule(MARK_OUT, f"meta l4proto 17 meta mark {mark} ct mark set meta mark")
     for address in tunnel.addresses:
         if (6 if is_v6(address) else 4) in families:
             ip = address.partition("/")[0]

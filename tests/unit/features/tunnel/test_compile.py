@@ -227,7 +227,7 @@ def test_nft_lists_our_rules_word_for_word() -> None:
     for chain, rules in table.chains:
         lines = "".join(f"\t\t{line}\n" for line in (chain.hook, *rules))
         script += f"\tchain {chain.name} {{\n{lines}\t}}\n"
-    argv = ["unshare", "-n", "sh", "-c", f"nft -f - && nft -s -y list table {table.family} {NFT_TABLE}"]
+    argv = ["unshare", "-n", "sh", "-c", f"nft -f - && nft -s -y -p list table {table.family} {NFT_TABLE}"]
     done = subprocess.run(argv, input=script + "}\n", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line] == (script + "}").splitlines()
