@@ -75,6 +75,23 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
         raise not_found("peer", name, [peer.name for peer in self.peers], f"peer list {self.name}")
 
 
+class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of programs that reach the world through one tunnel only, or, where tunnel is None, not at all.
+
+    kind is 'docker' (a Docker network) or 'netns' (a Linux network namespace, in which the tunnel's interface
+    lies). number is unique among the namespaces of a host and small; marks and tables are derived from it.
+    prefixes are those of a Docker network. intercontainer: whether its containers may speak to each other.
+    """
+
+    name: str
+    number: int
+    kind: str
+    tunnel: str | None = None
+    prefixes: tuple[str, ...] = ()
+    intercontainer: bool = False
+    created_at: float = 0.0
+
+
 class Specs(msgspec.Struct, frozen=True):
     """All specs of a host, by the feature that owns them; tunnels are the noun that features share."""
 
@@ -85,6 +102,12 @@ class Specs(msgspec.Struct, frozen=True):
         """All tunnels, active or not, by name."""
         tunnels: tuple[TunnelSpec, ...] = self.by_feature.get("tunnel", ())
         return tunnels
+
+    @property
+    def namespaces(self) -> tuple[NamespaceSpec, ...]:
+        """All namespaces by name."""
+        namespaces: tuple[NamespaceSpec, ...] = self.by_feature.get("isolation", ())
+        return namespaces
 
     def tunnel(self, name: str) -> TunnelSpec:
         """The tunnel of that name; NotFound with the nearest name."""
