@@ -48,10 +48,10 @@ def unlock(format_: str) -> int:
     The passphrase is asked for, or read from standard input. After a wrong one the next has to wait, each
     time twice as long, up to five minutes. Exit code 2: they are not locked.
     """
-    unlocked = call("keys.unlock", {"passphrase": _passphrase(twice=False)}, within=WITHIN)
-    if not unlocked["changed"]:
+    if call("keys.status")["available"]:
         output.note("the keys are not locked")
         return NOTHING_TO_DO
+    unlocked = call("keys.unlock", {"passphrase": _passphrase(twice=False)}, within=WITHIN)
     output.show(unlocked, format_, lambda unlocked: ["keys unlocked", *result_lines(unlocked)])
     show_problems(unlocked)
     return 0

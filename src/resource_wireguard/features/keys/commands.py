@@ -55,9 +55,11 @@ class Unlocked(msgspec.Struct, frozen=True):
 
 
 def status(engine: Engine, _: Status) -> CustodyView:
-    """What opens the keys, and whether it can be had; tries again where it could not."""
-    engine.resources.secrets.recover()
-    return _view(engine.resources.secrets.custody())
+    """What opens the keys, and whether it can be had; where it is back, what had to wait for it is done."""
+    secrets = engine.resources.secrets
+    if secrets.unavailable() is not None:
+        engine.settle("keys")
+    return _view(secrets.custody())
 
 
 def unlock(engine: Engine, request: Unlock) -> Unlocked:
