@@ -98,7 +98,7 @@ def the_master_key_comes_from_systemd() -> None:
     run("systemctl", "daemon-reload")
     before = link()
     manage("restart")
-    assert "source:      credential" in cli("keys", "rekey", "--to", "credential")
+    assert "credential wireguard.master" in cli("keys", "rekey", "--to", "credential")
     assert not (CONFIG_DIR / "master.key").exists()
     manage("restart")
     assert "healthy" in cli("status")
