@@ -21,7 +21,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/resource-wireguard /opt/resource-wireguard
 ENV PATH=/opt/resource-wireguard/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 CONFIG_DIR=/var/lib/wireguard
-VOLUME /var/lib/wireguard
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD resource-wireguard status --fast >/dev/null || exit 1
 ENTRYPOINT ["resource-wireguard"]
 CMD ["agent"]

@@ -23,6 +23,8 @@ from resource_wireguard.system.docker import connect, refusals
 LABEL = "wireguard.config-dir"
 """On our containers: whose they are. A container without it is a stranger's, and never touched."""
 
+MAKE_IMAGE = "make it again: 'resource-wireguard manage install --runtime docker'"
+
 STOPPED_WITHIN = 30
 """Seconds Docker gives the agent before it kills it."""
 
@@ -69,7 +71,7 @@ def find(client: Any, wanted: Container) -> Any | None:
 
 def create(client: Any, wanted: Container) -> Any:
     """A fresh container in the place of the one before: all that lasts is in CONFIG_DIR."""
-    image.need(client, wanted.image, "make it again: 'resource-wireguard manage install --runtime docker'")
+    image.need(client, wanted.image, MAKE_IMAGE)
     before = find(client, wanted)
     with refusals(f"container {wanted.name}"):
         if before is not None:
@@ -210,9 +212,7 @@ def held(wanted: Container) -> Iterator[Running]:
 def condition(wanted: Container) -> tuple[str, str]:
     """The container's state and health in Docker's words; 'absent' if there is none."""
     with docker() as client:
-        image.need(
-            client, wanted.image, "make it again: 'resource-wireguard manage install --runtime docker'"
-        )
+        image.need(client, wanted.image, MAKE_IMAGE)
         found = find(client, wanted)
         if found is None:
             return "absent", "unknown"
@@ -221,11 +221,10 @@ def condition(wanted: Container) -> tuple[str, str]:
 
 
 def remove(client: Any, wanted: Container) -> None:
-    """Take the container off this host, and its image if we built it."""
+    """Take the container off this host."""
     if (found := find(client, wanted)) is not None:
         with refusals(f"container {wanted.name}"):
             found.remove(force=True)
-    image.remove(client, wanted.image)
 
 
 def printed(wanted: Container, tail: int, follow: bool, begin: float | None) -> Iterator[str]:

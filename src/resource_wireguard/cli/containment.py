@@ -44,13 +44,15 @@ def install(publish: tuple[str, ...], host_network: bool | None, memory: int | N
     output.note(f"installed in {config_dir()}, for {_words(wanted)}; now 'resource-wireguard manage {word}'")
 
 
-def leave(before: Container) -> None:
-    """Take the container off this host: the agent runs on the host itself from now on."""
+def leave(before: Container, for_good: bool = False) -> None:
+    """Take the container off this host, for good its image too: the agent is the host's own from now on."""
     if lifetime.is_running():
         hint = "stop it first: 'resource-wireguard manage stop'. Tunnels, peers and keys move along"
         raise ConflictError(f"the service runs in container {before.name}", hint)
     with container.docker() as client:
         container.remove(client, before)
+        if for_good:
+            image.remove(client, before.image)
     placement.forget()
 
 

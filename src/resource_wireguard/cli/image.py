@@ -1,6 +1,7 @@
 """The image of the agent's container: built from the checkout, or one that the user names."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from resource_wireguard import __version__
@@ -12,8 +13,14 @@ from resource_wireguard.system.docker import refusals
 OWN = f"resource-wireguard:{__version__}"
 """What we call the image that we build."""
 
-LABEL = {"wireguard.image": "built"}
-"""On images that we built; others are never removed."""
+MADE_FROM = "wireguard.made-from"
+"""The label of images that we built: what of. Images without it are never removed."""
+
+SOURCES = ("Dockerfile", "pyproject.toml", "requirements/runtime.txt", "src")
+"""What of a checkout makes a difference to the image."""
+
+BUILDERS_OWN = ("Step ", "--->", "Removing intermediate container", "Successfully ")
+"""How the builder's own lines begin; the others are those of the programs that it runs."""
 
 SILENT_MOST = 600.0
 """Seconds that one step of a build may say nothing."""
@@ -23,15 +30,17 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
 
 
 def provide(client: Any, wanted: str) -> str:
-    """The image of that name if one is given, else ours, built from the checkout; its name."""
+    """The image of that name if one is given, else ours, built if the checkout has changed; its name."""
     if wanted:
         need(client, wanted, f"get it with 'docker pull {wanted}', or unset WIREGUARD_IMAGE")
         return wanted
     if (root := _checkout()) is None:
         hint = "run it from a checkout, or name an image with WIREGUARD_IMAGE"
         raise NotFound("this program was installed without its Dockerfile", hint)
-    output.note(f"building the image {OWN} from {root}; this takes a minute or two")
-    _build(client, root)
+    label = {MADE_FROM: _digest(root)}
+    if not _images(client, OWN, "=".join(*label.items())):
+        output.note(f"building the image {OWN} from {root}; this takes a minute or two")
+        _build(client, root, label)
     return OWN
 
 
@@ -52,10 +61,14 @@ def identity(client: Any, name: str) -> str | None:
 
 def remove(client: Any, name: str) -> None:
     """Remove the image if we built it."""
-    with refusals(f"image {name}"):
-        label = "=".join(*LABEL.items())
-        for _ in client.images.list(name=name, filters={"label": label}):
+    for _ in _images(client, name, MADE_FROM):
+        with refusals(f"image {name}"):
             client.images.remove(name, force=True)
+
+
+def _images(client: Any, name: str, label: str) -> list[Any]:
+    with refusals(f"image {name}"):
+        return list(client.images.list(name=name, filters={"label": label}))
 
 
 def _checkout() -> str | None:
@@ -64,20 +77,38 @@ def _checkout() -> str | None:
     return root if os.path.isfile(f"{root}/Dockerfile") else None
 
 
-def _build(client: Any, root: str) -> None:
+def _digest(root: str) -> str:
+    """Of all that the image is made of."""
+    from hashlib import sha256
+
+    digest = sha256()
+    for path in sorted(_files(root)):
+        with open(path, "rb") as file:
+            content = file.read()
+        digest.update(f"{os.path.relpath(path, root)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _files(root: str) -> Iterator[str]:
+    for source in SOURCES:
+        yield from [f"{root}/{source}"] if os.path.isfile(f"{root}/{source}") else ()
+        for folder, _, names in os.walk(f"{root}/{source}"):
+            yield from (f"{folder}/{name}" for name in names if not name.endswith(".pyc"))
+
+
+def _build(client: Any, root: str, label: dict[str, str]) -> None:
     proxies = {name: os.environ[name] for name in PROXIES if os.environ.get(name)}
     client.api.timeout = SILENT_MOST
     said = ""
     with refusals(f"image {OWN}"):
         for line in client.api.build(
-            path=root, tag=OWN, buildargs=proxies, labels=LABEL, rm=True, forcerm=True, decode=True
+            path=root, tag=OWN, buildargs=proxies, labels=label, rm=True, forcerm=True, decode=True
         ):
             if "error" in line:
-                hint = (
-                    f"see it whole: docker build {root}; docs/docker.md tells how to build without an index"
-                )
+                hint = f"see all of it: docker build {root}; docs/docker.md knows how without a package index"
                 raise HostError(f"the image cannot be built: {said or line['error'].strip()}", hint)
-            text = line.get("stream", "").strip()
-            said = text.splitlines()[-1] if text else said
-            if text.startswith("Step "):
-                on_terminal(text)
+            for text in line.get("stream", "").splitlines():
+                if text.startswith("Step "):
+                    on_terminal(text)
+                if text.strip() and not text.strip().startswith(BUILDERS_OWN):
+                    said = text.strip()

@@ -50,7 +50,7 @@ def manage() -> None:
     help="Where the agent runs: on this host, or in a container. As it was, or native.",
 )
 @click.option(
-    "--publish", multiple=True, metavar="PORTS", help="Of the container: UDP ports, as 51820-51823."
+    "--publish", multiple=True, metavar="PORTS", help="Of the container: more UDP ports, as 51821-51823."
 )
 @click.option(
     "--host-network/--own-network",
@@ -168,7 +168,7 @@ def uninstall(keep_data: bool, force: bool) -> None:
     if wanted is not None:
         from resource_wireguard.cli import containment
 
-        containment.leave(wanted)
+        containment.leave(wanted, for_good=True)
     if supervisor.has_unit():
         supervisor.uninstall()
     _remove_files(directory, keep_data)
