@@ -36,7 +36,7 @@ def provide(client: Any, wanted: str) -> str:
         return wanted
     if (root := _checkout()) is None:
         hint = "run it from a checkout, or name an image with WIREGUARD_IMAGE"
-        raise NotFound("this program was installed without its Dockerfile", hint)
+        raise HostError("this program was installed without its Dockerfile", hint)
     label = {MADE_FROM: _digest(root)}
     if not _images(client, OWN, "=".join(*label.items())):
         output.note(f"building the image {OWN} from {root}; this takes a minute or two")
@@ -45,12 +45,12 @@ def provide(client: Any, wanted: str) -> str:
 
 
 def need(client: Any, name: str, hint: str) -> None:
-    """NotFound, with the hint, where there is no such image."""
+    """HostError, with the hint, where there is no such image."""
     try:
         with refusals(f"image {name}"):
             client.images.get(name)
     except NotFound:
-        raise NotFound(f"there is no image {name} here", hint) from None
+        raise HostError(f"there is no image {name} here", hint) from None
 
 
 def identity(client: Any, name: str) -> str | None:
