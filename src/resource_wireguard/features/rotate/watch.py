@@ -33,6 +33,9 @@ LINGER = 2.0
 """Seconds for which all peers have moved, and are silent on the old device, before that goes: another
 agent looks for our handshakes as we look for its own, and sends to the old device until then."""
 
+LINGER_MOST = 30.0
+"""Seconds after which it goes anyway: a far end may keep its old session alive without a use for it."""
+
 Place = tuple[str, PublicKey]
 
 T = TypeVar("T")
@@ -67,9 +70,10 @@ async def follow(agent: Listener) -> None:
 
 
 class Watch:
-    """What is remembered between two looks: since when the old devices are silent."""
+    """What is remembered between two looks: since when all have moved, and the old devices are silent."""
 
     def __init__(self) -> None:
+        self._moved: dict[int, float] = {}
         self._silent: dict[int, tuple[float, int]] = {}
 
     def look(self, engine: Engine) -> bool:
@@ -78,7 +82,8 @@ class Watch:
             return False
         self._forget_aged(engine)
         specs = engine.specs()
-        if any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels) and _has_moved(engine, specs):
+        rotating = any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels)
+        if rotating and (engine.pass_is_due() or _has_moved(engine, specs)):
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
@@ -91,7 +96,7 @@ class Watch:
             return _advanced_peer(engine, rotation)
         outcome = self._outcome(engine, rotation)
         if outcome:
-            self._silent.pop(rotation.id, None)
+            self._forget(rotation)
             with engine.change():
                 keys.finish(engine, rotation, outcome)
         return bool(outcome)
@@ -103,7 +108,7 @@ class Watch:
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
         if all(moved.values()):
             return "complete" if self._is_silent(engine, rotation) else ""
-        self._silent.pop(rotation.id, None)
+        self._forget(rotation)
         if rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline:
             left = ", ".join(name for name, has in moved.items() if not has)
             return f"overlap over, not moved: {left}"
@@ -120,7 +125,12 @@ class Watch:
         if received != before or facts.now < since:
             since = facts.now
         self._silent[rotation.id] = since, received
-        return facts.now - since >= LINGER
+        moved = min(self._moved.setdefault(rotation.id, facts.now), facts.now)
+        return facts.now - since >= LINGER or facts.now - moved >= LINGER_MOST
+
+    def _forget(self, rotation: Rotation) -> None:
+        self._moved.pop(rotation.id, None)
+        self._silent.pop(rotation.id, None)
 
     def _forget_aged(self, engine: Engine) -> None:
         """Remove retired keys that were kept long enough."""

@@ -1,4 +1,4 @@
-"""The keys of a tunnel through their generations: begun, followed, ended, rolled back, and at every step killed."""
+"""The keys of a tunnel through their generations: begun, followed, ended, rolled back."""
 
 import pytest
 from tests.unit.features.rotate.conftest import Stage
