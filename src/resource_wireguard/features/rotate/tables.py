@@ -10,8 +10,14 @@ import msgspec
 
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.engine.ports import Secrets, Store
-from resource_wireguard.errors import StoreError
-from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.errors import DamagedSecret, KeysUnavailable
+from resource_wireguard.model.keys import (
+    AbsentPresharedKey,
+    AbsentPrivateKey,
+    PresharedKey,
+    PrivateKey,
+    PublicKey,
+)
 from resource_wireguard.model.net import parse_endpoint
 from resource_wireguard.model.specs import DeviceSpec, Further, Seat
 
@@ -83,6 +89,10 @@ _ROTATION = (
 )
 
 
+_ABSENT = (KeysUnavailable, DamagedSecret)
+"""Why a key may be absent; the other errors of the store are errors of the whole."""
+
+
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """One rotation, running while ended_at is None; times are Unix seconds, spans seconds.
 
@@ -109,31 +119,78 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FurtherCache:
-    """What tunnels have beside their devices; the same objects as long as nothing changed."""
+    """What tunnels have beside their devices; the same objects as long as nothing changed.
+
+    A key that cannot be had is absent, and says why; what is held already stays as it is.
+    """
 
     def __init__(self) -> None:
         self._rows: tuple[Any, ...] = ()
         self._loaded: Mapping[str, Further] = {}
+        self._keys: dict[str, PrivateKey | PresharedKey] = {}
 
     def load(self, resources: Resources) -> Mapping[str, Further]:
         """By the tunnels' names; most have none."""
         store = resources.store
         rows = tuple(tuple(store.query(sql)) for sql in (_DEVICES, _SEATS, _RETIRED))
-        if rows != self._rows:
-            self._loaded = _further(resources.secrets, *rows)
-            self._rows = rows
+        lacking = any(key.why for key in self._keys.values())
+        if rows != self._rows or (lacking and resources.secrets.unavailable() is None):
+            opened = _Opened(resources.secrets, self._keys)
+            self._loaded, self._rows = _further(opened, *rows), rows
+            self._keys = opened.keys
         return self._loaded
 
 
-def _further(secrets: Secrets, devices: Any, seats: Any, retired: Any) -> dict[str, Further]:
+class _Opened:
+    """Keys by the names of their secrets; those that were known before are not opened again."""
+
+    def __init__(self, secrets: Secrets, known: Mapping[str, PrivateKey | PresharedKey]) -> None:
+        self._secrets = secrets
+        self._known = known
+        self.keys: dict[str, PrivateKey | PresharedKey] = {}
+
+    def private(self, name: str, public: PublicKey) -> PrivateKey:
+        """A private key; where it is absent its public half stands for it."""
+        known = self._known.get(name)
+        if isinstance(known, PrivateKey) and not known.why:
+            key = known
+        else:
+            try:
+                key = PrivateKey(self._present(name))
+            except _ABSENT as why:
+                key = AbsentPrivateKey(why, public)
+        self.keys[name] = key
+        return key
+
+    def preshared(self, name: str) -> PresharedKey:
+        """A preshared key."""
+        known = self._known.get(name)
+        if isinstance(known, PresharedKey) and not known.why:
+            key = known
+        else:
+            try:
+                key = PresharedKey(self._present(name))
+            except _ABSENT as why:
+                key = AbsentPresharedKey(why)
+        self.keys[name] = key
+        return key
+
+    def _present(self, name: str) -> bytes:
+        secret = self._secrets.get(name)
+        if secret is None:
+            raise DamagedSecret(f"the secret '{name}' is not in the store", "restore a back-up")
+        return secret
+
+
+def _further(opened: _Opened, devices: Any, seats: Any, retired: Any) -> dict[str, Further]:
     on_device: dict[int | None, list[Seat]] = {}
     on_first: dict[str, list[Seat]] = {}
     for row in seats:
         where = on_first.setdefault(row[2], []) if row[3] is None else on_device.setdefault(row[3], [])
-        where.append(_seat(secrets, row))
+        where.append(_seat(opened, row))
     found: dict[str, list[DeviceSpec]] = {}
     for row in devices:
-        found.setdefault(row[2], []).append(_device(secrets, row, tuple(on_device.get(row[0], ()))))
+        found.setdefault(row[2], []).append(_device(opened, row, tuple(on_device.get(row[0], ()))))
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
@@ -145,11 +202,11 @@ def _further(secrets: Secrets, devices: Any, seats: Any, retired: Any) -> dict[s
     }
 
 
-def _device(secrets: Secrets, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
+def _device(opened: _Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
     number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation = row
     return DeviceSpec(
         interface=interface,
-        private_key=PrivateKey(_opened(secrets, _device_secret(tunnel, number))),
+        private_key=opened.private(_device_secret(tunnel, number), PublicKey(public_key)),
         public_key=PublicKey(public_key),
         listen_port=port,
         seats=seats if own_seats else None,
@@ -158,14 +215,14 @@ def _device(secrets: Secrets, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> 
     )
 
 
-def _seat(secrets: Secrets, row: tuple[Any, ...]) -> Seat:
+def _seat(opened: _Opened, row: tuple[Any, ...]) -> Seat:
     number, tunnel, _, _, peer, name, public_key, private, preshared, endpoint, since, keepalive, holds = row
     folder = _seat_secrets(tunnel, peer, number)
     return Seat(
         peer=name,
         public_key=PublicKey(public_key),
-        private_key=PrivateKey(_opened(secrets, f"{folder}private")) if private else None,
-        preshared_key=PresharedKey(_opened(secrets, f"{folder}preshared")) if preshared else None,
+        private_key=opened.private(f"{folder}private", PublicKey(public_key)) if private else None,
+        preshared_key=opened.preshared(f"{folder}preshared") if preshared else None,
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         endpoint_since=since,
         keepalive=keepalive,
@@ -183,13 +240,6 @@ def _seat_secrets(tunnel: int, peer: int, seat: int) -> str:
 
 def _retired_secret(tunnel: int, rotation: int) -> str:
     return f"tunnel/{tunnel}/retired/{rotation}/key"
-
-
-def _opened(secrets: Secrets, name: str) -> bytes:
-    secret = secrets.get(name)
-    if secret is None:
-        raise StoreError(f"the secret '{name}' is not in the store", "restore a back-up")
-    return secret
 
 
 # Devices and seats: inside engine.change() ------------------------------------------------------------
@@ -292,6 +342,8 @@ def retire(
     resources: Resources, rotation: Rotation, outcome: str, key: PrivateKey | PresharedKey | None
 ) -> None:
     """Write down that the new key has taken the old one's place, and keep that for a while if we had it."""
+    if key is not None:
+        key.need()
     end(resources, rotation, outcome)
     keep = rotation.keep if key is not None else 0
     if key is not None and keep:
