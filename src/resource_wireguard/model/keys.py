@@ -2,7 +2,7 @@
 
 import binascii
 
-from resource_wireguard.errors import InvalidInput
+from resource_wireguard.errors import InvalidInput, ResourceError
 
 KEY_BYTES = 32
 
@@ -62,6 +62,43 @@ class PresharedKey(SecretKey):
     """A symmetric key mixed into the handshake (WireGuard paper, section 5.2)."""
 
     __slots__ = ()
+
+
+class AbsentPrivateKey(PrivateKey):
+    """Stands for a private key that cannot be had now. One byte long: no engine would ever take it."""
+
+    why: ResourceError
+    _public: PublicKey
+
+    def __new__(cls, why: ResourceError, public: PublicKey) -> "AbsentPrivateKey":
+        """why is what whoever needs the key is told; public is its public half, which is no secret."""
+        key = super().__new__(cls, b"?")
+        key.why, key._public = why, public
+        return key
+
+    def public(self) -> PublicKey:
+        """The public half, which is known all the same."""
+        return self._public
+
+    def reveal(self) -> str:
+        """Refuse, and say why."""
+        raise type(self.why)(self.why.message, self.why.hint)
+
+
+class AbsentPresharedKey(PresharedKey):
+    """Stands for a preshared key that cannot be had now. One byte long: no engine would ever take it."""
+
+    why: ResourceError
+
+    def __new__(cls, why: ResourceError) -> "AbsentPresharedKey":
+        """why is what whoever needs the key is told."""
+        key = super().__new__(cls, b"?")
+        key.why = why
+        return key
+
+    def reveal(self) -> str:
+        """Refuse, and say why."""
+        raise type(self.why)(self.why.message, self.why.hint)
 
 
 def parse_public_key(text: str) -> PublicKey:
