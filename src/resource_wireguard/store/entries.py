@@ -1,9 +1,9 @@
 """Our entries in a Vault: some secrets each, written once under a name of chance, and never changed.
 
-One entry takes all secrets of one change of the database, so a change is one round trip, however many keys it
-brings, and loading a thousand keys is a few. Each says whose it is, and carries a digest of what is in it. Its
-first version alone is read: what others may write over it counts for nothing. The secrets are one text, as
-servers bound the number of strings in a request (OpenBao: 1,000).
+One entry takes all secrets of one change of the database, so a change is a round trip or two, however
+many keys it brings, and loading a thousand keys is a few. Each says whose it is, and carries a digest of
+what is in it. Its first version alone is read: what others may write over it counts for nothing. The
+secrets are one text, as servers bound the number of strings in a request (OpenBao: 1,000).
 
     MOUNT/PATH/owner        whose PATH is; made with check-and-set, so two hosts never share one
     MOUNT/PATH/keys/ID      secrets by name
@@ -53,7 +53,9 @@ class Entries:
         """Make an entry, and read it back; KeysUnavailable unless it is there as it was meant."""
         self.vault.create(self._path(id_), {**self._owner, **_encoded(id_, secrets)})
         if self.read(id_) != secrets:
-            raise KeysUnavailable(f"Vault at {self.place.address} does not keep what it is given", "try again")
+            raise KeysUnavailable(
+                f"Vault at {self.place.address} does not keep what it is given", "try again"
+            )
 
     def read(self, id_: bytes) -> dict[str, bytes]:
         """The secrets of an entry; DamagedSecret where it is gone, or not as it was written."""

@@ -10,7 +10,7 @@ from resource_wireguard.model.keys import KEY_BYTES, PresharedKey, PrivateKey
 from resource_wireguard.store.keyring import Keyring
 from resource_wireguard.store.master import CredentialSource, FileSource, MasterSource
 from resource_wireguard.store.passphrase import PassphraseSource
-from resource_wireguard.store.seal import Cipher, cipher_of, erase, parse, seal, unseal
+from resource_wireguard.store.seal import POINTER, Cipher, cipher_of, erase, parse, seal, unseal
 from resource_wireguard.store.sqlite import SqliteStore
 
 PROOF = "proof"
@@ -18,6 +18,8 @@ PROOF = "proof"
 
 TOLD_EVERY = 1000
 """Secrets between two words of progress: some hundredths of a second."""
+
+_SEALED_HERE = f"SELECT name, sealed FROM secrets WHERE substr(sealed, 1, 1) <> x'{POINTER:02x}'"  # noqa: S608
 
 _BEGINS = "name >= ?1 AND name < ?1 || char(1114111)"
 """SQL: the name begins with the parameter. A range, which the primary key's index can serve."""
@@ -58,8 +60,7 @@ class FileSecrets:
 
     def put(self, name: str, secret: bytes) -> None:
         """Seal and keep a secret; replaces an older one."""
-        number, cipher = self._keyring.sealing()
-        sealed = seal(cipher, number, name, bytes(secret))
+        sealed = self._sealed(name, secret)
         self._store.execute("INSERT OR REPLACE INTO secrets (name, sealed) VALUES (?, ?)", name, sealed)
 
     def get(self, name: str) -> bytes | None:
@@ -159,7 +160,7 @@ class FileSecrets:
 
     def _seal_anew(self, progress: Callable[[str], None]) -> None:
         """Seal every secret with the newest data key; a damaged one stays as it is, for others to tell of."""
-        rows = self._store.query("SELECT name, sealed FROM secrets")
+        rows = self._store.query(_SEALED_HERE)
         number, cipher = self._keyring.newest()
         for count, (name, sealed) in enumerate(rows):
             if count % TOLD_EVERY == 0:
@@ -169,6 +170,10 @@ class FileSecrets:
             except DamagedSecret:
                 continue
             self._store.execute("UPDATE secrets SET sealed = ? WHERE name = ?", anew, name)
+
+    def _sealed(self, name: str, secret: bytes) -> bytes:
+        number, cipher = self._keyring.sealing()
+        return seal(cipher, number, name, bytes(secret))
 
     def _open(self, name: str, sealed: bytes) -> bytes:
         try:

@@ -1,7 +1,7 @@
 """Talking to a HashiCorp Vault or an OpenBao: the way in, entries of KV version 2, and wrapping by transit.
 
 Every failure is one line: what can pass (sealed, out of reach, a token that is not taken) is KeysUnavailable.
-No call takes longer than DEADLINE lets it. What the environment and the home folder say to other Vault clients
+No call takes longer than DEADLINE lets it. What the environment and the home folder say to other clients
 (VAULT_TOKEN, ~/.vault-token, ~/.netrc, proxies) is not heeded: the place alone says how to get in.
 """
 
@@ -67,7 +67,9 @@ class Vault:
         except InvalidInput as refused:
             if "check-and-set" not in refused.message:
                 raise
-            raise ConflictError(f"there is an entry {self._named(path)} already", "take another --path") from None
+            raise ConflictError(
+                f"there is an entry {self._named(path)} already", "take another --path"
+            ) from None
 
     def names(self, path: str) -> list[str]:
         """The entries under a path; those that are folders end in a slash."""
@@ -121,17 +123,17 @@ class Vault:
         """Call, and once more with a new token where the old one is not taken; None for a 404."""
         self.tend()
         fresh = self._client is None
-        client = self._client or self._log_in()
+        client = self._client or self.log_in()
         try:
             return self._told(lambda: call(client), what)
         except _Forbidden:
-            client = client if fresh else self._log_in()
+            client = client if fresh else self.log_in()
         try:
             return self._told(lambda: call(client), what)
         except _Forbidden:
             raise self._denied(client, what) from None
 
-    def _log_in(self) -> "hvac.Client":
+    def log_in(self) -> "hvac.Client":
         """A client with a token that was just looked at, or just given out."""
         self._client, place = None, self.place
         client = self._connection()
@@ -186,7 +188,7 @@ class Vault:
         except exceptions.InvalidPath:
             return None
         except (exceptions.InvalidRequest, exceptions.Forbidden, exceptions.Unauthorized) as error:
-            if refused:
+            if refused and error.errors:
                 raise refused from None
             if isinstance(error, exceptions.InvalidRequest):
                 raise InvalidInput(f"Vault would not {what}: {_words(error)}", _HINTS["log"]) from None
@@ -229,7 +231,7 @@ class Vault:
             self._told(client.auth.token.lookup_self, "look its token up")
         except _Forbidden:
             return self._role_refused() if self.place.role_id else self._token_refused()
-        return KeysUnavailable(f"Vault at {self.place.address} lets nobody with this token {what}", _HINTS["policy"])
+        return KeysUnavailable(f"Vault at {self.place.address} does not allow us to {what}", _HINTS["policy"])
 
     def _token_refused(self) -> KeysUnavailable:
         return KeysUnavailable(
@@ -239,7 +241,7 @@ class Vault:
 
     def _role_refused(self) -> KeysUnavailable:
         return KeysUnavailable(
-            f"Vault at {self.place.address} does not take the AppRole: its secret id was revoked or has expired",
+            f"Vault at {self.place.address} does not take the AppRole: its secret id was revoked or expired",
             f"write a new one to {self.place.secret_id_file}; the agent takes it by itself",
         )
 
@@ -280,10 +282,10 @@ def _secret_file(name: str, what: str) -> str:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read(SECRET_FILE_MOST + 1)
     except OSError as error:
-        raise KeysUnavailable(f"cannot read Vault's {what} {path}: {error.strerror}", "put it there") from None
+        raise KeysUnavailable(f"cannot read the {what} {path}: {error.strerror}", "put it there") from None
     if mode & 0o077 and not name.startswith(CREDENTIAL):
         raise KeysUnavailable(
-            f"Vault's {what} {path} can be read by others (mode {mode:04o})", f"chmod 600 {path}"
+            f"the {what} {path} can be read by others (mode {mode:04o})", f"chmod 600 {path}"
         )
     words = text.decode("ascii", "replace").split()
     if len(words) != 1 or len(text) > SECRET_FILE_MOST or not words[0].isprintable():
@@ -297,6 +299,7 @@ def _file_of(name: str) -> Path:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder is None:
         raise KeysUnavailable(
-            f"no '{name}': the service manager gave no credentials", "LoadCredential= in the unit, systemd.exec(5)"
+            f"no '{name}': the service manager gave no credentials",
+            "LoadCredential= in the unit, systemd.exec(5)",
         )
     return Path(folder, name.removeprefix(CREDENTIAL))
