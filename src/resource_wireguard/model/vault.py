@@ -35,8 +35,9 @@ class VaultPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TransitKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key of a transit engine, which never leaves its Vault."""
+    """A key of a transit engine, which never leaves its Vault; of the place, only the way in matters."""
 
+    vault: VaultPlace
     name: str = "resource-wireguard"
     mount: str = "transit"
 
@@ -54,7 +55,8 @@ def checked(place: VaultPlace) -> VaultPlace:
 
 def checked_key(key: TransitKey) -> TransitKey:
     """The same in its canonical form; InvalidInput names what is wrong."""
-    return TransitKey(_path(key.name, "--transit-key"), _path(key.mount, "--transit-mount"))
+    name, mount = _path(key.name, "--transit-key"), _path(key.mount, "--transit-mount")
+    return TransitKey(checked(key.vault), name, mount)
 
 
 def _path(text: str, option: str) -> str:

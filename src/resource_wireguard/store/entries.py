@@ -40,6 +40,7 @@ class Entries:
     def claim(self) -> None:
         """Make the path ours; ConflictError where there is anything in it that is not."""
         path, where = self.place.path, f"'{self.place.mount}/{self.place.path}'"
+        self.vault.check_engine()
         ours = self.vault.read(f"{path}/owner")
         if ours == self._owner:
             return

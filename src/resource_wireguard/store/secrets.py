@@ -1,17 +1,19 @@
 """Keys at rest in the database: each sealed with a data key, which is itself sealed with the master key."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from resource_wireguard.errors import DamagedSecret, KeysUnavailable
 from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.keys import KEY_BYTES, PresharedKey, PrivateKey
+from resource_wireguard.model.vault import TransitKey
 from resource_wireguard.store.keyring import Keyring
-from resource_wireguard.store.master import CredentialSource, FileSource, MasterSource
+from resource_wireguard.store.master import CredentialSource, FileSource
 from resource_wireguard.store.passphrase import PassphraseSource
 from resource_wireguard.store.seal import POINTER, Cipher, cipher_of, erase, parse, seal, unseal
 from resource_wireguard.store.sqlite import SqliteStore
+from resource_wireguard.store.transit import TransitSource
 
 PROOF = "proof"
 """In a database of format 1: a secret that only proved that the master key belongs to it."""
@@ -36,11 +38,10 @@ class FileSecrets:
         store: SqliteStore,
         key_path: Path,
         credentials: Path | None = None,
-        sources: Iterable[MasterSource] = (),
     ) -> None:
         self._store = store
         self._file, self._credential = FileSource(key_path), CredentialSource(credentials)
-        self._keyring = Keyring(store, (self._file, self._credential, PassphraseSource(), *sources))
+        self._keyring = Keyring(store, (self._file, self._credential, PassphraseSource(), TransitSource()))
         self._legacy: Cipher | None = None
         self._try()
 
@@ -105,7 +106,7 @@ class FileSecrets:
         self._keyring.unlock(passphrase)
 
     def rekey(
-        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
     ) -> Custody:
         """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
         self._keyring.refuse_while_unavailable()
@@ -113,8 +114,10 @@ class FileSecrets:
         assert master is not None
         kind = source or master.source
         wanted = self._keyring.source(kind)
-        if passphrase is not None and isinstance(wanted, PassphraseSource):
-            wanted.offer(passphrase)
+        if isinstance(offer, bytearray) and isinstance(wanted, PassphraseSource):
+            wanted.offer(offer)
+        if isinstance(offer, TransitKey) and isinstance(wanted, TransitSource):
+            wanted.offer(offer)
         self._keyring.install(kind, lambda: self._seal_anew(progress))
         return self.custody()
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from resource_wireguard.errors import InvalidInput, KeysUnavailable
-from resource_wireguard.model.vault import TransitKey, VaultPlace
+from resource_wireguard.model.vault import TransitKey
 from resource_wireguard.store.master import MasterSource, Parameters
 from resource_wireguard.store.seal import KEY_BYTES
 from resource_wireguard.store.vault import Vault
@@ -20,49 +20,43 @@ from resource_wireguard.store.vault import Vault
 class _Wrapped(msgspec.Struct, frozen=True):
     """What the database holds of it; without the Vault it opens nothing."""
 
-    vault: VaultPlace
     key: TransitKey
     wrapped: str
 
 
 class TransitSource(MasterSource):
-    """32 random bytes, wrapped under a key that never leaves its Vault."""
+    """32 random bytes, wrapped with a key that never leaves its Vault."""
 
     kind = "transit"
 
     def __init__(self) -> None:
-        self._offered: tuple[VaultPlace, TransitKey] | None = None
+        self._offered: TransitKey | None = None
 
-    def offer(self, vault: VaultPlace, key: TransitKey) -> None:
-        """Where the next make() is to wrap."""
-        self._offered = vault, key
+    def offer(self, key: TransitKey) -> None:
+        """What the next make() is to wrap with."""
+        self._offered = key
 
     def place(self, parameters: Parameters) -> str:
         """The name of the key that wraps, and of its Vault."""
-        wrapped = msgspec.convert(parameters, _Wrapped)
-        return (
-            f"the transit key {wrapped.key.mount}/{wrapped.key.name} of the Vault at {wrapped.vault.address}"
-        )
+        key = msgspec.convert(parameters, _Wrapped).key
+        return f"the transit key {key.mount}/{key.name} at {key.vault.address}"
 
     def find(self, parameters: Parameters) -> Iterator[bytearray]:
         """The key, unwrapped by the Vault; KeysUnavailable while it does not."""
         wrapped = msgspec.convert(parameters, _Wrapped)
-        yield _unwrapped(Vault(wrapped.vault), wrapped)
+        yield _unwrapped(Vault(wrapped.key.vault), wrapped)
 
     def make(self, parameters: Parameters | None) -> tuple[bytearray, dict[str, Any]]:
-        """A new key, wrapped at the place offered, else where the old one was, and unwrapped to see."""
-        offered, self._offered = self._offered, None
-        if offered is None and parameters is None:
-            raise InvalidInput(
-                "which Vault is to wrap the master key is not known", "--address and the way in say so"
-            )
-        if offered is None:
-            before = msgspec.convert(parameters, _Wrapped)
-            offered = before.vault, before.key
-        vault, key = Vault(offered[0]), bytearray(os.urandom(KEY_BYTES))
-        wrapped = _Wrapped(*offered, vault.wrap(offered[1], b64encode(key).decode()))
+        """A new key, wrapped with what was offered, else with what wraps now, and unwrapped to see."""
+        wrapping, self._offered = self._offered, None
+        if wrapping is None:
+            if parameters is None:
+                raise InvalidInput("which Vault is to wrap the master key is not known", "name it: --address")
+            wrapping = msgspec.convert(parameters, _Wrapped).key
+        vault, key = Vault(wrapping.vault), bytearray(os.urandom(KEY_BYTES))
+        wrapped = _Wrapped(wrapping, vault.wrap(wrapping, b64encode(key).decode()))
         if _unwrapped(vault, wrapped) != key:
-            raise KeysUnavailable(f"{vault} does not unwrap what it wrapped", "try again")
+            raise KeysUnavailable(f"{self.place(msgspec.to_builtins(wrapped))} does not unwrap", "try again")
         return key, msgspec.to_builtins(wrapped)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DEADLINE = (2.0, 3.0)
 """Seconds to connect, and between two bytes of an answer: the engine's one thread waits meanwhile."""
 
+RENEW_LEAST = 0.2
+"""Seconds between two renewals at least: what is left of a token that cannot be renewed halves each time."""
+
 SECRET_FILE_MOST = 4096
 """Bytes of a file with a token or a secret id."""
 
@@ -38,6 +41,7 @@ class Vault:
         self.place = place
         self._client: hvac.Client | None = None
         self._renew_at = float("inf")
+        self._full = 0.0
 
     def __repr__(self) -> str:
         return f"Vault({self.place})"
@@ -88,10 +92,23 @@ class Vault:
             ),
         )
 
+    def check_engine(self) -> None:
+        """InvalidInput unless there is a KV engine of version 2 where one is named."""
+        mount = self.place.mount
+        answer = self._ask(
+            f"look at the engine {mount}", lambda client: client.read(f"sys/internal/ui/mounts/{mount}")
+        )
+        engine = answer["data"] if answer else {}
+        if engine.get("type") != "kv" or (engine.get("options") or {}).get("version") != "2":
+            raise InvalidInput(
+                f"'{mount}' is no KV engine of version 2 in the Vault at {self.place.address}",
+                "name one: --mount; 'vault secrets list -detailed' shows them",
+            )
+
     # Transit ------------------------------------------------------------------------------------
 
     def wrap(self, key: TransitKey, plain: str) -> str:
-        """Base64 sealed under a key of the transit engine: 'vault:v1:…'."""
+        """Base64 sealed with a key of a transit engine: 'vault:v1:…'."""
         answer = self._ask(
             f"encrypt with {key.mount}/{key.name}",
             lambda client: client.secrets.transit.encrypt_data(key.name, plain, mount_point=key.mount),
@@ -109,21 +126,27 @@ class Vault:
     # The way in ---------------------------------------------------------------------------------
 
     def tend(self) -> None:
-        """Renew the token when half of its time is over; where that fails, the next question logs in anew."""
-        if self._client is None or time.monotonic() < self._renew_at:
+        """See that there is a token, renewed when half of its time is over; KeysUnavailable otherwise."""
+        client = self._client
+        if client is not None and time.monotonic() < self._renew_at:
             return
-        client, self._client = self._client, None
-        with suppress(KeysUnavailable, InvalidInput, _Forbidden):
-            answer = self._told(lambda: client.auth.token.renew_self(), "renew its token")
-            self._live_for(answer["auth"] if answer else {})
-            if self._renew_at - time.monotonic() > 1:  # else the most it may live is nearly over
-                self._client = client
+        self._client = None
+        if client is not None:
+            with suppress(
+                KeysUnavailable, InvalidInput, _Forbidden
+            ):  # not every token can be renewed, or may be
+                answer = self._told(lambda: client.auth.token.renew_self(), "renew its token")
+                if self._live_for(answer["auth"] if answer else {}) > self._full / 2:
+                    self._client = client
+        if self._client is None:  # AppRole: the most that a token may live is nearly over
+            self.log_in()
 
     def _ask(self, what: str, call: Callable[["hvac.Client"], T]) -> T | None:
         """Call, and once more with a new token where the old one is not taken; None for a 404."""
-        self.tend()
         fresh = self._client is None
-        client = self._client or self.log_in()
+        self.tend()
+        client = self._client
+        assert client is not None
         try:
             return self._told(lambda: call(client), what)
         except _Forbidden:
@@ -144,7 +167,7 @@ class Vault:
                 f"log in at auth/{place.role_mount}",
                 refused=self._role_refused(),
             )
-            self._live_for(given["auth"] if given else {})
+            self._full = self._live_for(given["auth"] if given else {})
         else:
             client.token = _secret_file(place.token_file, "token")
             looked = self._told(client.auth.token.lookup_self, "look its token up", self._token_refused())
@@ -171,10 +194,11 @@ class Vault:
             namespace=place.namespace or None,
         )
 
-    def _live_for(self, token: Mapping[str, Any]) -> None:
-        """Note when to renew; 'ttl' is what is left of a token that was looked up."""
+    def _live_for(self, token: Mapping[str, Any]) -> float:
+        """Note when to renew, and say how many seconds it has; 'ttl' is of a token that was looked up."""
         seconds = float(token.get("ttl") or token.get("lease_duration") or 0)
-        self._renew_at = time.monotonic() + seconds / 2 if seconds else float("inf")
+        self._renew_at = time.monotonic() + max(seconds / 2, RENEW_LEAST) if seconds else float("inf")
+        return seconds
 
     # Telling plainly ----------------------------------------------------------------------------
 
@@ -188,7 +212,9 @@ class Vault:
         except exceptions.InvalidPath:
             return None
         except (exceptions.InvalidRequest, exceptions.Forbidden, exceptions.Unauthorized) as error:
-            if refused and error.errors:
+            if not error.errors:
+                raise self._no_vault() from None
+            if refused:
                 raise refused from None
             if isinstance(error, exceptions.InvalidRequest):
                 raise InvalidInput(f"Vault would not {what}: {_words(error)}", _HINTS["log"]) from None
@@ -196,9 +222,7 @@ class Vault:
         except exceptions.VaultError as error:
             raise self._failing(error) from None
         if not isinstance(answer, dict) and getattr(answer, "status_code", 0) != 204:
-            raise KeysUnavailable(
-                f"what answers at {self.place.address} is no Vault", "name the active one's own address"
-            )
+            raise self._no_vault()
         return answer
 
     @contextmanager
@@ -232,6 +256,12 @@ class Vault:
         except _Forbidden:
             return self._role_refused() if self.place.role_id else self._token_refused()
         return KeysUnavailable(f"Vault at {self.place.address} does not allow us to {what}", _HINTS["policy"])
+
+    def _no_vault(self) -> KeysUnavailable:
+        return KeysUnavailable(
+            f"what answers at {self.place.address} is no active Vault",
+            "look at the address",
+        )
 
     def _token_refused(self) -> KeysUnavailable:
         return KeysUnavailable(

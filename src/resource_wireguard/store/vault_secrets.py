@@ -21,7 +21,6 @@ from resource_wireguard.model.custody import Custody, VaultCustody
 from resource_wireguard.model.vault import VaultPlace
 from resource_wireguard.store.entries import MOST, Entries, new_id
 from resource_wireguard.store.held import Held, all_held, pointed, pointer_to, replace
-from resource_wireguard.store.master import MasterSource
 from resource_wireguard.store.secrets import FileSecrets
 from resource_wireguard.store.sqlite import SqliteStore
 
@@ -50,7 +49,6 @@ class VaultSecrets(FileSecrets):
         store: SqliteStore,
         key_path: Path,
         credentials: Path | None = None,
-        sources: tuple[MasterSource, ...] = (),
     ) -> None:
         self._entries: Entries | None = None
         self._keys_in = "file"
@@ -60,7 +58,7 @@ class VaultSecrets(FileSecrets):
         self._trouble: KeysUnavailable | None = None
         self._missing = False
         self._pause, self._not_before, self._tidy_at = PAUSE_FIRST, 0.0, 0.0
-        super().__init__(store, key_path, credentials, sources)
+        super().__init__(store, key_path, credentials)
         store.before_commit.append(self._write_fresh)
         self._set_up()
         self.recover()
@@ -215,7 +213,7 @@ class VaultSecrets(FileSecrets):
     # Looking after it ---------------------------------------------------------------------------
 
     def _look(self, entries: Entries) -> None:
-        entries.vault.log_in() if self._trouble else entries.vault.tend()
+        entries.vault.tend()
         self._missing, self._damaged = True, {}
         for entry in self._in_use():
             if entry not in self._read:
