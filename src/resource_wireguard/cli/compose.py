@@ -32,7 +32,8 @@ def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | Non
     _need_net_admin()
     run_dir = make_run_dir(config_dir)
     with sole_owner(run_dir), sole_in_namespace():
-        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
+        host = host or LinuxHost(settings, run_dir / "engine.log")
+        engine = _engine(config_dir, settings, host, environment)
         asyncio.run(Agent(engine, run_dir / "agent.sock").run())
 
 
@@ -42,17 +43,20 @@ def purge(config_dir: Path, environment: Mapping[str, str], host: Host | None = 
     settings = settings_from(environment)
     run_dir = make_run_dir(config_dir)
     with sole_owner(run_dir), sole_in_namespace():
-        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
+        host = host or LinuxHost(settings, run_dir / "engine.log")
+        engine = _engine(config_dir, settings, host, environment)
         engine.purge()
         engine.end()
     return lines_of(engine.last.drift) if engine.last else []
 
 
-def _engine(config_dir: Path, settings: Settings, host: Host) -> Engine:
+def _engine(config_dir: Path, settings: Settings, host: Host, environment: Mapping[str, str]) -> Engine:
     features = [commands.feature(), *load_features()]
+    folder = environment.get("CREDENTIALS_DIRECTORY")  # systemd.exec(5)
+    credentials = Path(folder) if folder else None
     store = SqliteStore(config_dir / "state.db")
     migrate(store, features)
-    secrets = FileSecrets(store, config_dir / "master.key")
+    secrets = FileSecrets(store, config_dir / "master.key", credentials)
     return Engine(Resources(store, secrets, host, SystemClock(), settings), features)
 
 

@@ -25,9 +25,13 @@ class PublicKey(bytes):
 
 
 class SecretKey(bytes):
-    """Key material whose text never leaves by accident: str, repr and format are masked."""
+    """Key material whose text never leaves by accident: str, repr and format are masked.
+
+    why says of a key that cannot be had now why it cannot; None where the key is here.
+    """
 
     __slots__ = ()
+    why: ResourceError | None = None
 
     def __str__(self) -> str:
         return "(hidden)"
@@ -43,6 +47,8 @@ class SecretKey(bytes):
 
     def reveal(self) -> str:
         """The key as base64; called only where a config is printed or a key is stored."""
+        if self.why is not None:
+            raise type(self.why)(self.why.message, self.why.hint)
         return binascii.b2a_base64(self, newline=False).decode()
 
 
@@ -67,11 +73,10 @@ class PresharedKey(SecretKey):
 class AbsentPrivateKey(PrivateKey):
     """Stands for a private key that cannot be had now. One byte long: no engine would ever take it."""
 
-    why: ResourceError
     _public: PublicKey
 
     def __new__(cls, why: ResourceError, public: PublicKey) -> "AbsentPrivateKey":
-        """why is what whoever needs the key is told; public is its public half, which is no secret."""
+        """The public half is no secret, and tells the key where it runs."""
         key = super().__new__(cls, b"?")
         key.why, key._public = why, public
         return key
@@ -80,25 +85,15 @@ class AbsentPrivateKey(PrivateKey):
         """The public half, which is known all the same."""
         return self._public
 
-    def reveal(self) -> str:
-        """Refuse, and say why."""
-        raise type(self.why)(self.why.message, self.why.hint)
-
 
 class AbsentPresharedKey(PresharedKey):
     """Stands for a preshared key that cannot be had now. One byte long: no engine would ever take it."""
 
-    why: ResourceError
-
     def __new__(cls, why: ResourceError) -> "AbsentPresharedKey":
-        """why is what whoever needs the key is told."""
+        """There is nothing to say of it but why."""
         key = super().__new__(cls, b"?")
         key.why = why
         return key
-
-    def reveal(self) -> str:
-        """Refuse, and say why."""
-        raise type(self.why)(self.why.message, self.why.hint)
 
 
 def parse_public_key(text: str) -> PublicKey:

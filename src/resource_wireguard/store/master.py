@@ -96,10 +96,7 @@ class FileSource(MasterSource):
         """Put the new file in the old one's place if it holds this key, else remove it."""
         if not self._next.exists():
             return
-        waiting = _read_key(self._next)
-        fits = waiting == master
-        erase(waiting)
-        if not fits:
+        if not _holds(self._next, master):
             self.abandon()
             return
         with _named(self._path):
@@ -190,6 +187,17 @@ def _read_key(path: Path, closed: int = 0o077) -> bytearray:
         )
     del key[KEY_BYTES:]
     return key
+
+
+def _holds(path: Path, key: bytearray) -> bool:
+    """Whether a file holds this key; one whose writing was broken off holds none."""
+    try:
+        found = _read_key(path)
+    except KeysUnavailable:
+        return False
+    same = found == key
+    erase(found)
+    return same
 
 
 def _shred(path: Path) -> None:

@@ -147,13 +147,14 @@ class FileSecrets:
         key = next(self._file.find({}))
         self._legacy = cipher_of(key)
         try:
-            self._open(PROOF, self._store.query("SELECT sealed FROM secrets WHERE name = ?", PROOF)[0][0])
+            (sealed,) = self._store.query("SELECT sealed FROM secrets WHERE name = ?", PROOF)[0]
+            unseal(self._legacy, parse(sealed), PROOF)
             self._keyring.install(FileSource.kind, self._seal_legacy_anew, key)
-        except (DamagedSecret, IndexError):
-            erase(key)
+        except (ValueError, IndexError):
             raise self._keyring.does_not_fit(self._file.place({})) from None
         finally:
             self._legacy = None
+            erase(key)
 
     def _seal_legacy_anew(self) -> None:
         self._store.execute("DELETE FROM secrets WHERE name = ?", PROOF)
