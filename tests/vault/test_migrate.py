@@ -1,18 +1,20 @@
 """Moving keys into a Vault and back: nothing is lost when it breaks off, nothing of others is touched."""
 
+import itertools
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.vault.server import Bao
 from tests.vault.worlds import World, policy, silent
 
 from resource_wireguard.errors import ConflictError, InvalidInput, KeysUnavailable
+from resource_wireguard.store import entries, vault_secrets
 from resource_wireguard.store.entries import MOST
-from resource_wireguard.store.vault_secrets import VaultSecrets
+from resource_wireguard.store.sqlite import SqliteStore
 
 KEYS = {f"tunnel/{number}/private": bytes([number]) * 32 for number in range(1, 8)}
 
@@ -153,63 +155,48 @@ def test_a_vault_that_is_sealed_gets_nothing_and_costs_nothing(world: World, bao
     assert world.open().get("a") == b"1"
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.vault.server import Bao
-from tests.vault.worlds import World
-from resource_wireguard.model.vault import VaultPlace
-from resource_wireguard.store import entries, vault_secrets
-from resource_wireguard.store.vault_secrets import VaultSecrets
-from resource_wireguard.store.migrations import migrate
-from resource_wireguard.store.sqlite import SqliteStore
-import msgspec
-
-config, place, way, when, killed = sys.argv[1:]
-vault_secrets.MOST = 2
-calls = 0
-
-def step(*_):
-    global calls
-    calls += 1
-    if calls == int(killed):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def counted(work):
-    def run(*words, **more):
-        done = (step(), work(*words, **more))[1] if when == "before" else (work(*words, **more), step())[0]
-        return done
-    return run
-
-for name in ("read", "create", "delete", "names"):
-    setattr(entries.Vault, name, counted(getattr(entries.Vault, name)))
-SqliteStore._run = counted(SqliteStore._run)
-store = SqliteStore(Path(config, "state.db"))
-migrate(store, [])
-secrets = VaultSecrets(store, Path(config, "master.key"))
-calls = 0
-if way == "there":
-    secrets.migrate(msgspec.json.decode(place, type=VaultPlace), lambda _: None)
-else:
-    secrets.migrate_back(lambda _: None)
-print("done")
-"""
-
-
 def killed_at(world: World, way: str, when: str, step: int) -> bool:
     """Whether a migration in a process of its own died at a step of its own (a call to Vault or database)."""
-    import msgspec
+    child = os.fork()
+    if child == 0:
+        _migrate_and_die(world, way, when, step)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
 
-    argv = [
-        sys.executable,
-        "-c",
-        KILLED,
-        str(world.folder / "config"),
-        msgspec.json.encode(world.place()).decode(),
-    ]
-    done = subprocess.run([*argv, way, when, str(step)], capture_output=True, text=True, timeout=60)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode == -signal.SIGKILL
+
+def _migrate_and_die(world: World, way: str, when: str, killed: int) -> None:
+    """Never returns."""
+    steps = itertools.count(1)
+
+    def count() -> None:
+        if next(steps) == killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*words: Any, **more: Any) -> Any:
+            if when == "before":
+                count()
+            done = work(*words, **more)
+            if when == "after":
+                count()
+            return done
+
+        return run
+
+    try:
+        vault_secrets.MOST = 2
+        secrets = world.open()
+        for name in ("read", "create", "delete", "names"):
+            setattr(entries.Vault, name, counted(getattr(entries.Vault, name)))
+        SqliteStore._run = counted(SqliteStore._run)
+        if way == "there":
+            secrets.migrate(world.place(), silent)
+        else:
+            secrets.migrate_back(silent)
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -237,7 +224,7 @@ def test_custody_tells_of_both_places_while_keys_move(world: World, monkeypatch:
     secrets = world.open()
     for name, secret in KEYS.items():
         secrets.put(name, secret)
-    monkeypatch.setattr("resource_wireguard.store.vault_secrets.MOST", 4)
+    monkeypatch.setattr(vault_secrets, "MOST", 4)
 
     def break_off(text: str) -> None:
         if "secret 5" in text:
@@ -247,4 +234,4 @@ def test_custody_tells_of_both_places_while_keys_move(world: World, monkeypatch:
         secrets.migrate(world.place(), break_off)
     vault = secrets.custody().vault
     assert vault and (vault.inside, vault.outside, vault.keys_in) == (4, 3, "vault")
-    assert VaultSecrets.get_many(world.open(), "") == KEYS
+    assert world.open().get_many("") == KEYS

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from resource_wireguard.model.vault import VaultPlace
+
 
 class VaultCustody(msgspec.Struct, frozen=True):
     """Secrets in a Vault: where, whether new ones go there too ('vault') or not any more ('file').
@@ -10,7 +12,7 @@ class VaultCustody(msgspec.Struct, frozen=True):
     why the Vault gives nothing now; '' while it does.
     """
 
-    place: str
+    place: VaultPlace
     keys_in: str
     inside: int
     outside: int

@@ -9,6 +9,9 @@ from resource_wireguard.errors import InvalidInput
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
+CREDENTIAL = "credential:"
+"""Before the name of a file that systemd hands over (systemd.exec(5), LoadCredential=)."""
+
 _SEGMENTS = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -50,6 +53,10 @@ def checked(place: VaultPlace) -> VaultPlace:
     }
     namespace = _path(place.namespace, "--namespace") if place.namespace.strip("/") else ""
     _check_way_in(place)
+    for name in ("token_file", "secret_id_file", "ca"):
+        file = getattr(place, name)
+        if file and not file.startswith(("/", CREDENTIAL)):
+            raise InvalidInput(f"--{name.replace('_', '-')} '{file[:60]}' is no absolute path", "/etc/…")
     return msgspec.structs.replace(place, address=_address(place.address), namespace=namespace, **paths)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from resource_wireguard.errors import ConflictError, InvalidInput, KeysUnavailable
-from resource_wireguard.model.vault import TransitKey, VaultPlace
+from resource_wireguard.model.vault import CREDENTIAL, TransitKey, VaultPlace
 
 if TYPE_CHECKING:
     import hvac
@@ -27,9 +27,6 @@ RENEW_LEAST = 0.2
 
 SECRET_FILE_MOST = 4096
 """Bytes of a file with a token or a secret id."""
-
-CREDENTIAL = "credential:"
-"""Before the name of a file that systemd hands over (systemd.exec(5), LoadCredential=)."""
 
 T = TypeVar("T")
 
@@ -92,6 +89,10 @@ class Vault:
             ),
         )
 
+    def look(self) -> None:
+        """Ask whether it gives us anything; KeysUnavailable says why not."""
+        self._ask("look its token up", lambda client: client.auth.token.lookup_self())
+
     def check_engine(self) -> None:
         """InvalidInput unless there is a KV engine of version 2 where one is named."""
         mount = self.place.mount
@@ -132,9 +133,7 @@ class Vault:
             return
         self._client = None
         if client is not None:
-            with suppress(
-                KeysUnavailable, InvalidInput, _Forbidden
-            ):  # not every token can be renewed, or may be
+            with suppress(KeysUnavailable, InvalidInput, _Forbidden):  # some cannot be renewed
                 answer = self._told(lambda: client.auth.token.renew_self(), "renew its token")
                 if self._live_for(answer["auth"] if answer else {}) > self._full / 2:
                     self._client = client

@@ -96,14 +96,19 @@ class VaultSecrets(FileSecrets):
             self._note(error)
 
     def custody(self) -> Custody:
-        """Where the keys lie, what opens them, and how the Vault is."""
+        """Where the keys lie, what opens them, and how the Vault is: it is asked, unless it pauses."""
         told = super().custody()
         if self._entries is None:
             return told
+        if time.monotonic() >= self._not_before:
+            try:
+                self._entries.vault.look()
+            except (KeysUnavailable, InvalidInput) as error:
+                self._note(error)
         inside = len(self._in_use(count_all=True))
         trouble = self._trouble
         vault = VaultCustody(
-            place=str(self._entries.place),
+            place=self._entries.place,
             keys_in=self._keys_in,
             inside=inside,
             outside=told.secrets - inside,
