@@ -19,6 +19,7 @@ from resource_wireguard.store.migrations import migrate
 from resource_wireguard.store.sqlite import SqliteStore
 from resource_wireguard.store.vault_secrets import VaultSecrets
 from resource_wireguard.system.clock import SystemClock
+from resource_wireguard.system.dumps import forbid_core_dumps
 from resource_wireguard.system.linux import LinuxHost
 
 CAP_NET_ADMIN = 12
@@ -27,6 +28,7 @@ CAP_NET_ADMIN = 12
 
 def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> None:
     """Run the agent in the foreground until it is told to end; another host may be put under it."""
+    forbid_core_dumps()
     settings = settings_from(environment)
     _log_to_stderr(settings)
     _need_net_admin()
@@ -39,6 +41,7 @@ def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | Non
 
 def purge(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> list[str]:
     """What the bus' agent.purge does, where no agent runs: remove our objects; the lines of what is left."""
+    forbid_core_dumps()
     _need_net_admin()
     settings = settings_from(environment)
     run_dir = make_run_dir(config_dir)

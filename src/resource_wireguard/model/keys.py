@@ -45,10 +45,14 @@ class SecretKey(bytes):
     def __reduce_ex__(self, protocol: object) -> str:
         raise TypeError("keys are not pickled")
 
-    def reveal(self) -> str:
-        """The key as base64; called only where a config is printed or a key is stored."""
+    def need(self) -> None:
+        """Refuse, and say why, if the key cannot be had now."""
         if self.why is not None:
             raise type(self.why)(self.why.message, self.why.hint)
+
+    def reveal(self) -> str:
+        """The key as base64; called only where a config is printed or a key is stored."""
+        self.need()
         return binascii.b2a_base64(self, newline=False).decode()
 
 
