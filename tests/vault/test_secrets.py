@@ -95,6 +95,25 @@ def test_many_small_entries_are_put_together(world: World, monkeypatch: pytest.M
     assert world.open().get_many("") == {f"tunnel/{number}": bytes([number]) for number in range(12)}
 
 
+def test_a_new_master_key_here_leaves_what_is_in_the_vault(world: World) -> None:
+    secrets = world.migrated(a=b"1")
+    secrets.rekey(None, None, silent)
+    assert world.local() == []
+    assert world.open().get("a") == b"1"
+
+
+def test_everything_replaced_in_one_change_as_a_restored_back_up_does(world: World) -> None:
+    secrets = world.migrated(**{f"old/{number}": b"old" for number in range(5)})
+    with world.change():
+        secrets.delete("")
+        for number in range(5):
+            secrets.put(f"new/{number}", b"new")
+    assert set(world.open().get_many("")) == {f"new/{number}" for number in range(5)}
+    secrets = world.open()
+    world.undo()
+    assert secrets.get_many("") == {f"old/{number}": b"old" for number in range(5)}
+
+
 def _only_entry(world: World) -> str:
     (name,) = world.entries()
     return f"{world.path}/keys/{name}"

@@ -12,7 +12,7 @@ secrets are one text, as servers bound the number of strings in a request (OpenB
 import hashlib
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -75,14 +75,18 @@ class Entries:
         if self._is_ours(path):
             self.vault.delete(path)
 
-    def remove_all(self) -> None:
-        """Remove all of our entries, and with the last one our claim on the path."""
-        path = self.place.path
-        for name in self.vault.names(f"{path}/keys"):
-            if self._is_ours(f"{path}/keys/{name}"):
-                self.vault.delete(f"{path}/keys/{name}")
-        if self._is_ours(f"{path}/owner"):
-            self.vault.delete(f"{path}/owner")
+    def remove_all_but(self, kept: Iterable[bytes]) -> None:
+        """Remove what else of ours is there: entries whose change was broken off just before its commit."""
+        keys = f"{self.place.path}/keys"
+        for name in sorted(set(self.vault.names(keys)).difference(id_.hex() for id_ in kept)):
+            if self._is_ours(f"{keys}/{name}"):
+                self.vault.delete(f"{keys}/{name}")
+
+    def leave(self) -> None:
+        """Remove all of our entries, and then our claim on the path."""
+        self.remove_all_but(())
+        if self._is_ours(f"{self.place.path}/owner"):
+            self.vault.delete(f"{self.place.path}/owner")
 
     def _is_ours(self, path: str) -> bool:
         held = self.vault.read(path)

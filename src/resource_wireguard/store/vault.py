@@ -187,6 +187,7 @@ class Vault:
         return hvac.Client(
             url=place.address,
             token="",
+            cert="",
             session=session,
             timeout=DEADLINE,
             allow_redirects=False,  # requests would carry the token along to wherever it is sent

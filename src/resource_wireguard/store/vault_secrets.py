@@ -44,12 +44,7 @@ Opened = tuple[Held, bytes]
 class VaultSecrets(FileSecrets):
     """Sealed secrets in the database, and pointers to those in a Vault, where one was set up by migrate()."""
 
-    def __init__(
-        self,
-        store: SqliteStore,
-        key_path: Path,
-        credentials: Path | None = None,
-    ) -> None:
+    def __init__(self, store: SqliteStore, key_path: Path, credentials: Path | None = None) -> None:
         self._entries: Entries | None = None
         self._keys_in = "file"
         self._read: dict[bytes, dict[str, bytes]] = {}
@@ -138,6 +133,7 @@ class VaultSecrets(FileSecrets):
             self._move_in(batch)
             moved += len(batch)
         self._forget_old_pages()
+        entries.remove_all_but(self._made())
         return moved
 
     def migrate_back(self, progress: Progress) -> int:
@@ -163,8 +159,8 @@ class VaultSecrets(FileSecrets):
         entry = pointed(sealed)
         if entry is None:
             return super()._open(name, sealed)
-        if entry in self._damaged:
-            raise self._damaged[entry]
+        if damage := self._damaged.get(entry):
+            raise DamagedSecret(damage.message, damage.hint)
         if entry not in self._read:
             self._fetch(entry)
         if name not in self._read[entry]:
@@ -241,7 +237,7 @@ class VaultSecrets(FileSecrets):
     def _tidy(self, entries: Entries) -> None:
         """Remove some entries that nothing points to, and put small ones together where there are many."""
         in_use = self._in_use()
-        idle = {entry for (entry,) in self._store.query("SELECT id FROM vault_entries")}.difference(in_use)
+        idle = self._made().difference(in_use)
         if idle:
             idle.difference_update(held.pointer for held in all_held(self._store) if held.pointer)
         for entry in sorted(idle)[:TIDIED]:
@@ -252,6 +248,10 @@ class VaultSecrets(FileSecrets):
         if self._keys_in == "vault" and len(small) > ENTRIES_MOST:
             for batch in _batches(self._opened(h for h in all_held(self._store) if h.pointer in small)):
                 self._move_in(batch)
+
+    def _made(self) -> set[bytes]:
+        """The entries that this database knows to be its own."""
+        return {entry for (entry,) in self._store.query("SELECT id FROM vault_entries")}
 
     def _in_use(self, *, count_all: bool = False) -> list[bytes]:
         """The entries that secrets are in; count_all: once for each secret."""
@@ -329,11 +329,11 @@ class VaultSecrets(FileSecrets):
         self._entries, self._keys_in, self._trouble = entries, keys_in, None
 
     def _leave(self, entries: Entries) -> None:
-        entries.remove_all()
+        entries.leave()
         with self._store.transaction():
             self._store.execute("DELETE FROM vault_entries")
             self._store.execute("DELETE FROM vault")
-        self._entries, self._read, self._missing = None, {}, False
+        self._entries, self._read, self._fresh, self._missing = None, {}, [], False
 
 
 def _batches(opened: list[Opened]) -> Iterator[list[Opened]]:
