@@ -238,7 +238,7 @@ class HostState(msgspec.Struct, frozen=True):
         return self.objects.get(kind, {})  # type: ignore[return-value]
 
     def owner_of(self, record: Record) -> str:
-        """The tunnel or namespace a record serves, the first of several; '' if none is known, or for tables."""
+        """Whom a record serves, the first of several; '' where nobody is known, and for tables."""
         return next(iter(self.owners_of(record)), "") if not isinstance(record, Table) else ""
 
     def owners_of(self, record: Record) -> tuple[str, ...]:

@@ -91,8 +91,8 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     kind is 'docker' (a Docker network) or 'netns' (a Linux network namespace, in which the tunnel's interface
     lies). number is unique among the namespaces of a host and small; marks and tables are derived from it.
-    prefixes are those of a Docker network, mtu its containers' in bytes. intercontainer: whether they may speak
-    to each other.
+    prefixes are those of a Docker network, mtu its containers' in bytes. intercontainer: whether they may
+    speak to each other.
     """
 
     name: str

@@ -78,7 +78,7 @@ class Application:
         return tuple(self._problems)
 
     def _try(self, step: Callable[[], None], noun: str, interface: str | None, vital: bool = False) -> bool:
-        """Whether a step was carried out; if it is vital to its interface and fails, no more is tried there."""
+        """Whether a step was done; if it is vital to its interface and fails, no more is tried there."""
         if interface in self._failed:
             return False
         try:

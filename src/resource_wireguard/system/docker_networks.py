@@ -1,4 +1,4 @@
-"""Docker networks of ours, and the containers in them, by Docker's own interface (docs.docker.com/engine/api).
+"""Docker networks of ours, and the containers in them (docs.docker.com/engine/api).
 
 Ours carry our label; no other network is ever changed. Containers are others': all that is done to one is to
 attach it to networks and detach it.
@@ -32,7 +32,7 @@ SILENT_FOR = 5.0
 """Seconds for which a Docker that did not answer is not asked again."""
 
 ASKS_FROM_HOST = 28
-"""Since this version Docker asks the host's DNS servers from the host itself (libnetwork's TransformForIntNS);
+"""Since this version Docker asks all DNS servers of the host from the host (libnetwork, TransformForIntNS);
 before it did so only with those on loopback, and asked the others from within the container."""
 
 DAEMON_JSON, RESOLV_CONF = Path("/etc/docker/daemon.json"), Path("/etc/resolv.conf")
@@ -40,11 +40,11 @@ DAEMON_JSON, RESOLV_CONF = Path("/etc/docker/daemon.json"), Path("/etc/resolv.co
 _BRIDGE, _ICC = "com.docker.network.bridge.name", "com.docker.network.bridge.enable_icc"
 _MASQUERADE, _MTU = "com.docker.network.bridge.enable_ip_masquerade", "com.docker.network.driver.mtu"
 _AUX = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
-"""Names of the addresses that Docker's bridge driver gives to containers as their gateway, instead of its own."""
+"""Addresses of these names Docker's bridge driver gives to containers as gateway, instead of its own."""
 
 
 class DockerNetworks:
-    """What Docker has of ours. It is asked, and its SDK imported, only where there is something to ask for."""
+    """What Docker has of ours. It is asked, and the SDK imported, only where there is something to ask."""
 
     def __init__(self) -> None:
         self._silent: tuple[float, ResourceError] | None = None

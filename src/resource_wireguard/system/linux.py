@@ -112,7 +112,7 @@ class LinuxHost:
         )
 
     def survey(self, *, registry: bool = False, docker: bool = False) -> Survey:
-        """What is in use on the host, by whomever; a port registry and Docker are asked where they are to be."""
+        """What is in use on the host, by whomever; a port registry and Docker are asked if they are to be."""
         found = survey(self._kernel, reserved_ports(self._port_registry) if registry else {})
         if not docker:
             return found

@@ -16,6 +16,9 @@ CODES = ("namespace-in-sync", "namespace-closed")
 """Every check of a namespace."""
 
 
+DNS_HINT = "start it with --dns ADDRESS, or set 'dns' in /etc/docker/daemon.json: those are asked from inside"
+
+
 class ContainerView(msgspec.Struct, frozen=True, kw_only=True):
     """A container in a namespace; dns is 'tunnel', or 'host' where Docker asks for it, outside.
 
@@ -95,11 +98,11 @@ def _leaks(spec: NamespaceSpec, report: Report) -> Iterator[Problem]:
     """What gets out beside the tunnel though all of ours is in place: it is not ours to change."""
     ours = {attached.container for attached in spec.attached}
     for container in containers_of(spec, report):
-        others = ", ".join(sorted(container.networks - {spec.network}))
+        others = sorted(container.networks - {spec.network})
         if others and container.name not in ours:
             yield Problem(
-                f"container '{container.name}' has another way out: network {others}",
-                f"docker network disconnect {sorted(container.networks - {spec.network})[0]} {container.name}",
+                f"container '{container.name}' has another way out: network {', '.join(others)}",
+                f"docker network disconnect {others[0]} {container.name}",
             )
         if container.asks_outside:
             yield Problem(
@@ -107,9 +110,6 @@ def _leaks(spec: NamespaceSpec, report: Report) -> Iterator[Problem]:
                 "Docker makes them from the host",
                 DNS_HINT,
             )
-
-
-DNS_HINT = 'start it with --dns ADDRESS, or set "dns" in /etc/docker/daemon.json: those are asked from inside'
 
 
 def _without_tunnel(spec: NamespaceSpec, specs: Specs) -> Iterator[Problem]:
