@@ -45,7 +45,7 @@ def socket_path(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def connect(within: float = WITHIN) -> "DockerClient":
-    """A client of the daemon, for a 'with' block or close(); within is the seconds each request may take.
+    """A client of the daemon, which needs its close(); within is the seconds each request may take.
 
     HostError where Docker is absent or its daemon down, PermissionDenied where its socket is not for us.
     """
