@@ -8,6 +8,7 @@ import ipaddress
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class DockerNetworks:
         if not questions.docker and not bridges:
             return [], DockerFacts(), ()
         try:
-            with self._asking() as client:
+            with closing(self._asking()) as client:
                 networks = [_network(found) for found in _ours(client)]
                 containers = list(self._containers(client, questions.containers, networks))
         except ResourceError as error:
@@ -69,7 +70,7 @@ class DockerNetworks:
 
     def survey(self) -> tuple[frozenset[str], frozenset[str]]:
         """Names and prefixes of all networks there are, whoever made them."""
-        with connect(CHANGED_WITHIN) as client, refusals("Docker"):
+        with closing(connect(CHANGED_WITHIN)) as client, refusals("Docker"):
             found = client.api.networks()
         names = frozenset(str(network["Name"]) for network in found)
         return names, frozenset(prefix for network in found for prefix in _prefixes(network))
@@ -78,7 +79,7 @@ class DockerNetworks:
         """One network made or removed, or one container attached to just the networks it is to have."""
         if self._silent and time.monotonic() - self._silent[0] < SILENT_FOR:
             raise self._silent[1]
-        with connect(CHANGED_WITHIN) as client:
+        with closing(connect(CHANGED_WITHIN)) as client:
             match action.record:
                 case DockerNetwork() as network:
                     self._change(client, action, network)
