@@ -8,7 +8,7 @@ import click
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
-from resource_wireguard.cli.options import confirm, force_option, format_option, given
+from resource_wireguard.cli.options import confirm, force_option, format_option, given, show_notes
 
 WITHIN = 90.0
 """Seconds that a change may take: Docker is slow where the host is busy."""
@@ -41,6 +41,7 @@ def create(
     request = given(name=name, tunnel=tunnel, subnet=subnet, subnet6=subnet6)
     made = call("namespace.create", request | {"intercontainer": allow_intercontainer}, within=WITHIN)
     output.show(made, format_, namespace_lines)
+    show_notes(made)
 
 
 @namespace.command(examples=("namespace connect web private",))
