@@ -9,7 +9,9 @@ from resource_wireguard.host.diff import Plan
 from resource_wireguard.host.facts import Found, Observation, Problem, Questions, Survey
 from resource_wireguard.host.state import Route
 from resource_wireguard.model.custody import Custody
-from resource_wireguard.model.keys import PresharedKey, PrivateKey
+from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.vault import TransitKey, VaultPlace
 
 
 class Clock(Protocol):
@@ -57,6 +59,12 @@ class Host(Protocol):
     def events(self) -> Events:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
 
+    def handshakes(self, interfaces: Iterable[str]) -> Mapping[tuple[str, PublicKey], float]:
+        """The latest handshakes (Unix seconds) on some of our interfaces: a cheap look at nothing else.
+
+        An interface that is not there, or does not answer, has none.
+        """
+
 
 class Store(Protocol):
     """One SQL database, owned by the agent alone."""
@@ -94,9 +102,19 @@ class Secrets(Protocol):
         """Open with a passphrase, which is erased; InvalidInput for a wrong one, or where none is needed."""
 
     def rekey(
-        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
     ) -> Custody:
-        """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
+        """A new master key, from another source if one is named; all secrets are sealed anew, or none is.
+
+        offer is what that source needs: a passphrase, which is erased, or the transit key that wraps.
+        """
+
+    def migrate(self, place: VaultPlace | None, progress: Callable[[str], None]) -> int:
+        """Move all secrets into a Vault (None: the one in use); how many were moved. Goes on where a call
+        before broke off. ConflictError for a place that is not ours alone, and nothing is changed."""
+
+    def migrate_back(self, progress: Callable[[str], None]) -> int:
+        """Seal all secrets in the database again, and leave the Vault; how many were moved."""
 
     def new_private_key(self) -> PrivateKey:
         """A fresh Curve25519 private key."""
@@ -115,3 +133,24 @@ class Secrets(Protocol):
 
     def delete(self, prefix: str) -> None:
         """Forget all secrets whose names begin with prefix."""
+
+
+class Tunnels(Protocol):
+    """Tunnels and peers where they are kept, for features that change them; inside engine.change().
+
+    Reading goes through Specs. The feature that owns them offers this.
+    """
+
+    def put_tunnel(self, resources: Any, spec: TunnelSpec) -> None:
+        """Keep a tunnel, new or changed, without its peers."""
+
+    def put_peer(
+        self, resources: Any, tunnel: str, spec: PeerSpec, private_key: PrivateKey | None = None
+    ) -> None:
+        """Keep a peer, new or changed; its private key only if one is given here."""
+
+    def peer_private_key(self, resources: Any, tunnel: str, name: str) -> PrivateKey | None:
+        """The private key of a peer, where it was made and kept here."""
+
+    def forget_private_key(self, resources: Any, tunnel: str, name: str) -> None:
+        """A peer has taken up a key that was made elsewhere."""
