@@ -55,7 +55,8 @@ class Feature(msgspec.Struct, frozen=True):
     find in the facts. sources run for ever and learn. observed is told of each look at the host, with the
     specs that are wanted; ending comes once, last. recorded names those of its tables that hold what was
     observed rather than said, such as counters: undo and back-ups leave them alone. checks are its part of
-    the service's health. tunnels is offered by the feature that keeps them, so that others can change them.
+    the service's health. tunnels is offered by the feature that keeps them, so that others can change them
+    too.
     """
 
     name: str

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -21,9 +21,6 @@ from resource_wireguard.host.ownership import DOCKER_LABEL, NAMESPACE_LABEL
 from resource_wireguard.host.state import Attachment, DockerNetwork, Record
 from resource_wireguard.model.net import is_v6
 from resource_wireguard.system.docker import connect, refusals
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 WITHIN = 3.0
 """Seconds Docker may take to answer a look: whatever else is to be done on this host waits for it."""
@@ -39,6 +36,9 @@ ASKS_FROM_HOST = 28
 before it did so only with those on loopback, and asked the others from within the container."""
 
 DAEMON_JSON, RESOLV_CONF = Path("/etc/docker/daemon.json"), Path("/etc/resolv.conf")
+
+Client = Any
+"""The SDK's docker.DockerClient, which only system/docker.py imports."""
 
 _BRIDGE, _ICC = "com.docker.network.bridge.name", "com.docker.network.bridge.enable_icc"
 _MASQUERADE, _MTU = "com.docker.network.bridge.enable_ip_masquerade", "com.docker.network.driver.mtu"
@@ -93,14 +93,14 @@ class DockerNetworks:
                 case Attachment() as wanted:
                     _attach(client, wanted)
 
-    def _change(self, client: "DockerClient", action: Action, network: DockerNetwork) -> None:
+    def _change(self, client: Client, action: Action, network: DockerNetwork) -> None:
         with refusals(f"Docker network {network.name}"):
             if action.verb != "create":
                 _remove(client, network.name)
             if action.verb != "delete":
                 _create(client, network)
 
-    def _asking(self) -> "DockerClient":
+    def _asking(self) -> Client:
         """A client, unless Docker was silent a moment ago: two looks of a pass do not both wait for it."""
         if self._silent and time.monotonic() - self._silent[0] < SILENT_FOR:
             raise self._silent[1]
@@ -115,7 +115,7 @@ class DockerNetworks:
         return client
 
     def _containers(
-        self, client: "DockerClient", asked: frozenset[str], networks: Iterable[DockerNetwork]
+        self, client: Client, asked: frozenset[str], networks: Iterable[DockerNetwork]
     ) -> Iterator[ContainerFacts]:
         """Those in our networks, running or not, and those asked for by name."""
         ours = {network.name for network in networks}
@@ -140,12 +140,12 @@ class DockerNetworks:
             )
 
 
-def _version(client: "DockerClient") -> int:
+def _version(client: Client) -> int:
     """The first number of the daemon's version."""
     return int(client.version()["Version"].split(".")[0])
 
 
-def _ours(client: "DockerClient") -> list[dict[str, Any]]:
+def _ours(client: Client) -> list[dict[str, Any]]:
     with refusals("Docker"):
         found: list[dict[str, Any]] = client.api.networks(filters={"label": f"{DOCKER_LABEL}=true"})
     return [network for network in found if NAMESPACE_LABEL in network["Labels"]]
@@ -175,7 +175,7 @@ def _prefixes(found: Mapping[str, Any]) -> Iterator[str]:
     yield from sorted((str(ipaddress.ip_network(subnet, strict=False)) for subnet in subnets), key=is_v6)
 
 
-def _create(client: "DockerClient", network: DockerNetwork) -> None:
+def _create(client: Client, network: DockerNetwork) -> None:
     pools = [
         {
             "Subnet": prefix,
@@ -199,7 +199,7 @@ def _create(client: "DockerClient", network: DockerNetwork) -> None:
     )
 
 
-def _remove(client: "DockerClient", name: str) -> None:
+def _remove(client: Client, name: str) -> None:
     """By its identity, once more seen to be ours: another may have the name by now."""
     for found in _ours(client):
         if found["Name"] == name:
@@ -209,7 +209,7 @@ def _remove(client: "DockerClient", name: str) -> None:
 # Containers -----------------------------------------------------------------------------------------
 
 
-def _attach(client: "DockerClient", wanted: Attachment) -> None:
+def _attach(client: Client, wanted: Attachment) -> None:
     """Out of what it shall not have first: in between it has no way out rather than two."""
     try:
         with refusals(f"container {wanted.container}"):
@@ -225,7 +225,7 @@ def _attach(client: "DockerClient", wanted: Attachment) -> None:
             client.api.connect_container_to_network(seen["Id"], network)
 
 
-def _dns_servers(client: "DockerClient", container: str) -> tuple[str, ...]:
+def _dns_servers(client: Client, container: str) -> tuple[str, ...]:
     """The DNS servers that a container was started with; () where it was told none."""
     try:
         with refusals(f"container {container[:12]}"):

@@ -105,8 +105,7 @@ class EngineStub:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self.last_specs = Specs()
-        self.features = ()
+        self.last_specs, self.features = Specs(), ()
         self.drift = "enforce"
         self.history = SimpleNamespace(pending=lambda: None)
         secrets = SimpleNamespace(unavailable=lambda: None)

@@ -9,7 +9,9 @@ made and stay while anything of it is left. A third lock is the gateway: see Doc
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from resource_wireguard.host.facts import Facts, Questions
+import msgspec
+
+from resource_wireguard.host.facts import Facts, PeerFacts, Questions
 from resource_wireguard.host.ownership import (
     BRIDGE_PREFIX,
     NAMESPACE_TABLE_BASE,
@@ -55,10 +57,18 @@ INPUT = Chain("isolation-input", "type filter hook input priority -10; policy ac
 SOURCE_NAT = Chain("isolation-source-nat", "type nat hook postrouting priority 100; policy accept;")
 
 
+class Way(msgspec.Struct, frozen=True):
+    """A tunnel as the way out: its interfaces, the one that packets are sent to, and its addresses."""
+
+    interfaces: tuple[str, ...]
+    out: str
+    addresses: tuple[str, ...]
+
+
 def compile_namespaces(specs: Specs, facts: Facts) -> Sequence[Piece]:
     """A piece for each namespace, and one for bridges that nobody wants any more: they stay closed."""
-    tunnels = {tunnel.name: tunnel for tunnel in specs.tunnels if tunnel.active}
-    pieces = [_piece(spec, tunnels.get(spec.tunnel or ""), facts) for spec in _of_docker(specs)]
+    ways = {tunnel.name: _way(tunnel, specs, facts) for tunnel in specs.tunnels if tunnel.active}
+    pieces = [_piece(spec, ways.get(spec.tunnel or ""), facts) for spec in _of_docker(specs)]
     left = _bridges(facts) - {bridge_of(spec) for spec in _of_docker(specs)}
     closed = [rule for bridge in sorted(left) for rule in _closed(bridge)]
     return [*pieces, Piece(LEFT_OVER, (), closed)] if closed else pieces
@@ -107,17 +117,28 @@ def _bridges(facts: Facts) -> frozenset[str]:
     return facts.observation.docker.bridges | {network.bridge for network in networks}
 
 
-def _piece(spec: NamespaceSpec, tunnel: TunnelSpec | None, facts: Facts) -> Piece:
+def _way(tunnel: TunnelSpec, specs: Specs, facts: Facts) -> Way:
+    """Through the device on which a peer was met last, where the tunnel has several for a while."""
+    devices = [interface for owner, interface, _ in specs.devices() if owner is tunnel]
+    met = dict.fromkeys(devices, 0.0)
+    if len(devices) > 1:
+        for place in (place for peer in tunnel.peers for place in specs.places(tunnel, peer)):
+            seen = facts.observation.peers.get(place, PeerFacts())
+            met[place[0]] = max(met[place[0]], seen.latest_handshake or 0.0)
+    return Way(tuple(devices), max(devices, key=lambda interface: met[interface]), tunnel.addresses)
+
+
+def _piece(spec: NamespaceSpec, way: Way | None, facts: Facts) -> Piece:
     bridge = bridge_of(spec)
     exists = bridge in facts.observation.docker.bridges
     records = (
-        *_sysctls(spec, tunnel, exists),
-        *_routing(spec, tunnel),
+        *_sysctls(spec, way, exists),
+        *_routing(spec, way),
         *(_opened(spec, bridge) if exists else ()),
         _network(spec, bridge),
         *_attachments(spec, facts),
     )
-    return Piece(spec.owner, records, [*_rules(spec, bridge, tunnel)])
+    return Piece(spec.owner, records, [*_rules(spec, bridge, way)])
 
 
 def _network(spec: NamespaceSpec, bridge: str) -> DockerNetwork:
@@ -143,7 +164,7 @@ def _attachments(spec: NamespaceSpec, facts: Facts) -> Iterator[Attachment]:
 # Routing ------------------------------------------------------------------------------------------
 
 
-def _routing(spec: NamespaceSpec, tunnel: TunnelSpec | None) -> Iterator[Record]:
+def _routing(spec: NamespaceSpec, way: Way | None) -> Iterator[Record]:
     """By source for what is the network's own, by interface for what claims to be another's.
 
     The rule by source names no interface, so that strict reverse path filters find the tunnel too.
@@ -156,10 +177,10 @@ def _routing(spec: NamespaceSpec, tunnel: TunnelSpec | None) -> Iterator[Record]
         default = DEFAULT_ROUTES[version]
         yield Rule(priority, version, table, input_interface=bridge_of(spec))
         yield Route(default, None, table, UNREACHABLE_METRIC)
-        if tunnel and version in _versions(tunnel.addresses):
-            yield Route(default, tunnel.interface, table, TUNNEL_METRIC)
-    if tunnel and 6 in _versions(spec.prefixes):
-        yield from _way_back(tunnel.addresses, table, priority)
+        if way and version in _versions(way.addresses):
+            yield Route(default, way.out, table, TUNNEL_METRIC)
+    if way and 6 in _versions(spec.prefixes):
+        yield from _way_back(way.addresses, table, priority)
 
 
 def _way_back(addresses: Iterable[str], table: int, priority: int) -> Iterator[Rule]:
@@ -180,9 +201,9 @@ def _opened(spec: NamespaceSpec, bridge: str) -> Iterator[Record]:
         yield Address(bridge, f"{gateway_of(prefix)}/{128 if is_v6(prefix) else 32}")
 
 
-def _sysctls(spec: NamespaceSpec, tunnel: TunnelSpec | None, exists: bool) -> Iterator[Sysctl]:
+def _sysctls(spec: NamespaceSpec, way: Way | None, exists: bool) -> Iterator[Sysctl]:
     for version in sorted(_versions(spec.prefixes)):
-        if tunnel and version in _versions(tunnel.addresses):
+        if way and version in _versions(way.addresses):
             yield Sysctl(FORWARDING[version], "1")
         if exists and not spec.intercontainer:  # with the network Docker loads the module that has them
             yield Sysctl(BRIDGED[version], "1")
@@ -195,13 +216,14 @@ def _versions(texts: Iterable[str]) -> set[int]:
 # Firewall -----------------------------------------------------------------------------------------
 
 
-def _rules(spec: NamespaceSpec, bridge: str, tunnel: TunnelSpec | None) -> Iterator[NftRule]:
+def _rules(spec: NamespaceSpec, bridge: str, way: Way | None) -> Iterator[NftRule]:
     if spec.intercontainer:
         yield NftRule(FORWARD, f'iifname "{bridge}" oifname "{bridge}" accept')
-    if tunnel:
-        carried = _versions(tunnel.addresses)
+    if way:
+        carried = _versions(way.addresses)
         prefixes = [prefix for prefix in spec.prefixes if _versions([prefix]) <= carried]
-        yield from _through(prefixes, bridge, tunnel.interface)
+        for interface in way.interfaces:
+            yield from _through(prefixes, bridge, interface)
     yield from _closed(bridge)
 
 
