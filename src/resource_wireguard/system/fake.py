@@ -57,6 +57,8 @@ class FakeHost(FakeKernel):
         self.stop_after: int | None = None
         self.observations = 0
         self.counters: dict[str, LinkFacts] = {}
+        self.no_netns: Problem | None = None
+        self.processes: dict[str, dict[int, str]] = {}
         self._mute: set[str] = set()
 
     # -- the port --
@@ -68,7 +70,7 @@ class FakeHost(FakeKernel):
         answering = [interface for interface in ours if interface.link.name not in self._mute]
         records: list[Record] = [record for interface in ours for record in interface.routing()]
         records += [record for interface in answering for record in interface.wireguard()]
-        records += [*self.routes.values(), *self.rules, *self.tables.values()]
+        records += [*self.namespaces.values(), *self.routes.values(), *self.rules, *self.tables.values()]
         records += [Sysctl(n, self.sysctls[n]) for n in sorted(questions.sysctls) if n in self.sysctls]
         return Observation(
             state_of(records),
@@ -147,6 +149,14 @@ class FakeHost(FakeKernel):
         self.routes.update((route.key, route) for route in routes)
         self.ring()
         return ()
+
+    def netns_refusal(self) -> Problem | None:
+        """What a test has set."""
+        return self.no_netns
+
+    def netns_processes(self, netns: str) -> dict[int, str]:
+        """What a test has placed there."""
+        return self.processes.get(netns, {})
 
     def events(self) -> FakeEvents:
         """A new subscription; WireGuard's own changes never ring, as netlink is silent about peers."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from resource_wireguard.cli import output
+from resource_wireguard.cli import enter, output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.options import confirm, force_option, format_option, given
@@ -19,10 +19,21 @@ def namespace() -> None:
 @namespace.command(examples=("namespace create private home", "namespace create sealed"))
 @click.argument("name")
 @click.argument("tunnel", required=False)
+@click.option(
+    "--netns", is_flag=True, help="A Linux network namespace for programs, instead of a Docker network."
+)
+@click.option(
+    "--dns", multiple=True, help="A DNS server that its programs ask; default: the tunnel's. [--netns]"
+)
 @format_option
-def create(name: str, tunnel: str | None, format_: str) -> None:
+def create(name: str, tunnel: str | None, netns: bool, dns: tuple[str, ...], format_: str) -> None:
     """Make a namespace whose only way out is TUNNEL; without one it has no way out."""
-    made = call("namespace.create", given(name=name, tunnel=tunnel))
+    if dns and not netns:
+        raise click.UsageError("--dns goes with --netns: Docker asks the tunnel's servers by itself")
+    kind = "netns" if netns else "docker"
+    if netns:
+        enter.require_common_mounts()
+    made = call("namespace.create", given(name=name, tunnel=tunnel, kind=kind, dns=dns or None))
     output.show(made, format_, namespace_lines)
 
 
@@ -51,6 +62,19 @@ def delete(name: str, force: bool) -> None:
     output.note(f"namespace '{name}' is deleted")
 
 
+@namespace.command(
+    "exec",
+    examples=("namespace exec work -- curl https://example.com",),
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, command: tuple[str, ...]) -> None:
+    """Run a program in a network namespace, as the user who called sudo; its exit code is ours."""
+    enter.require_common_mounts()
+    enter.become(command, **call("namespace.enter", {"name": name}))
+
+
 def namespace_table(namespaces: Sequence[dict[str, Any]]) -> Iterator[str]:
     """One line a namespace."""
     if not namespaces:
@@ -69,6 +93,7 @@ def namespace_lines(namespace: dict[str, Any]) -> Iterator[str]:
             ("state", namespace["state"]),
             ("kind", namespace["kind"]),
             ("tunnel", namespace["tunnel"] or "none: no way out"),
+            *(_netns_fields(namespace["netns"]) if namespace["netns"] else ()),
         ]
     )
     for problem in namespace["problems"]:
@@ -77,3 +102,13 @@ def namespace_lines(namespace: dict[str, Any]) -> Iterator[str]:
             yield f"  hint: {output.one_line(problem['hint'])}"
     for line in namespace["drift"]:
         yield f"still to be done: {line}"
+
+
+def _netns_fields(netns: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What there is of a network namespace."""
+    yield "netns", netns["name"]
+    yield "interface", netns["interface"] or "none: closed"
+    yield "reaches", ", ".join(netns["reaches"]) or "nothing"
+    yield "dns", " ".join(netns["dns"]) or "none"
+    running = [f"{process['pid']} ({output.one_line(process['command'])})" for process in netns["processes"]]
+    yield "processes", ", ".join(running) or "none"

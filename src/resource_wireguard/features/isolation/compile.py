@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from resource_wireguard.features.isolation import netns
 from resource_wireguard.host.facts import Facts
 from resource_wireguard.host.state import Piece
 from resource_wireguard.model.specs import Specs
@@ -9,5 +10,5 @@ from resource_wireguard.model.specs import Specs
 
 def compile_namespaces(specs: Specs, facts: Facts) -> Sequence[Piece]:
     """One piece for each namespace."""
-    del specs, facts
-    return ()
+    del facts
+    return netns.pieces(specs)

@@ -16,9 +16,10 @@ CREATE TABLE namespaces (
     created_at REAL NOT NULL
 ) STRICT;
 """,
+    "ALTER TABLE namespaces ADD COLUMN dns TEXT NOT NULL DEFAULT '';",
 )
 
-_COLUMNS = "name, number, kind, tunnel, prefixes, intercontainer, created_at"
+_COLUMNS = "name, number, kind, tunnel, prefixes, intercontainer, dns, created_at"
 
 
 def load(resources: Resources) -> tuple[NamespaceSpec, ...]:
@@ -32,9 +33,10 @@ def load(resources: Resources) -> tuple[NamespaceSpec, ...]:
             tunnel=tunnel,
             prefixes=tuple(prefixes.split()),
             intercontainer=bool(intercontainer),
+            dns=tuple(dns.split()),
             created_at=created,
         )
-        for name, number, kind, tunnel, prefixes, intercontainer, created in rows
+        for name, number, kind, tunnel, prefixes, intercontainer, dns, created in rows
     )
 
 
@@ -42,7 +44,7 @@ def put(store: Store, spec: NamespaceSpec) -> None:
     """Keep a namespace, new or changed."""
     columns = (
         *(spec.name, spec.number, spec.kind, spec.tunnel, " ".join(spec.prefixes)),
-        *(spec.intercontainer, spec.created_at),
+        *(spec.intercontainer, " ".join(spec.dns), spec.created_at),
     )
     marks = ", ".join("?" for _ in columns)
     store.execute(f"INSERT OR REPLACE INTO namespaces ({_COLUMNS}) VALUES ({marks})", *columns)  # noqa: S608

@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import islice
 
 import msgspec
+from msgspec.structs import replace
 
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts, Path, Questions
@@ -67,18 +68,23 @@ class _Lasting(msgspec.Struct, frozen=True):
     sysctls: tuple[Sysctl, ...]
     records: tuple[Record, ...]
     rules: tuple[NftRule, ...]
+    netns: str | None
 
 
 class _Same:
-    """A spec that is equal only to itself: comparing ten thousand peers would cost what the memory spares."""
+    """A spec that is equal only to itself: comparing ten thousand peers would cost what the memory spares.
 
-    __slots__ = ("tunnel",)
+    netns is the network namespace that its interface lies in.
+    """
 
-    def __init__(self, tunnel: TunnelSpec) -> None:
+    __slots__ = ("netns", "tunnel")
+
+    def __init__(self, tunnel: TunnelSpec, netns: str | None) -> None:
         self.tunnel = tunnel
+        self.netns = netns
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.tunnel is self.tunnel
+        return isinstance(other, _Same) and other.tunnel is self.tunnel and other.netns == self.netns
 
     def __hash__(self) -> int:
         return id(self.tunnel)
@@ -86,14 +92,14 @@ class _Same:
 
 def compile_tunnels(specs: Specs, facts: Facts) -> Sequence[Piece]:
     """One piece for each active tunnel; ConflictError where two want to be the way to everywhere."""
-    active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
+    active = _active(specs)
     _refuse_two_defaults(active)
     return [_piece(tunnel, lasting, facts) for tunnel, lasting in active]
 
 
 def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
     """The MTU of the paths to the peers we dial, and the sysctls we may have to set."""
-    active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
+    active = _active(specs)
     unsized = [lasting for tunnel, lasting in active if tunnel.mtu is None]
     return Questions(
         paths=frozenset(path for lasting in unsized for path in _paths(lasting, resolved)),
@@ -101,15 +107,24 @@ def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
     )
 
 
+def _active(specs: Specs) -> list[tuple[TunnelSpec, _Lasting]]:
+    return [
+        (tunnel, _lasting(_Same(tunnel, specs.netns_of(tunnel.name))))
+        for tunnel in specs.tunnels
+        if tunnel.active
+    ]
+
+
 def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
     endpoints = (*_endpoints(tunnel, lasting.dialled, facts), *_lost_endpoints(tunnel, facts))
-    changing = (_link(tunnel, _paths(lasting, facts.resolved), facts), *endpoints)
+    link = _link(tunnel, _paths(lasting, facts.resolved), facts)
+    changing = (replace(link, netns=lasting.netns), *endpoints)
     return Piece(tunnel.name, (*changing, *lasting.records), lasting.rules)
 
 
 @lru_cache(maxsize=SPECS_REMEMBERED)
 def _lasting(same: _Same) -> _Lasting:
-    tunnel = same.tunnel
+    tunnel = _inside(same.tunnel) if same.netns else same.tunnel
     enabled = tuple(peer for peer in tunnel.peers if peer.enabled)
     families = _default_families(enabled) if tunnel.table is None else ()
     # Where there is a default route, a mark keeps the engine's packets out of its own tunnel.
@@ -120,12 +135,18 @@ def _lasting(same: _Same) -> _Lasting:
         Device(tunnel.interface, tunnel.private_key, tunnel.listen_port, fwmark),
         *(_peer(tunnel, peer) for peer in enabled),
         *(Address(tunnel.interface, address) for address in tunnel.addresses),
-        *_routes(tunnel, enabled),
+        *(replace(route, netns=same.netns) for route in _routes(tunnel, enabled)),
         *_rules(tunnel, families, fwmark),
         *sysctls,
     )
     rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families, fwmark))
-    return _Lasting(families, fwmark, dialled, sysctls, records, rules)
+    return _Lasting(families, fwmark, dialled, sysctls, records, rules, same.netns)
+
+
+def _inside(tunnel: TunnelSpec) -> TunnelSpec:
+    """A tunnel in a network namespace is the only way there: all its routes lie in the main table of that
+    namespace, where no packet of the engine can meet them, and it changes nothing of the host's."""
+    return replace(tunnel, table=MAIN_TABLE, exit=False)
 
 
 # Link and device ----------------------------------------------------------------------------------
