@@ -4,21 +4,21 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-from resource_wireguard.cli import lifetime
+from resource_wireguard.cli.client import call
 from resource_wireguard.errors import HostError
 
 
 def require_common_mounts() -> None:
     """HostError if the agent has mounts of its own: nobody else would see its names under /run/netns."""
-    pid = lifetime.running_pid()
+    agent = call("agent.info")["pid"]
     try:
-        apart = pid is not None and _mounts(f"/proc/{pid}") != _mounts("/proc/self")
+        apart = _mounts(f"/proc/{agent}") != _mounts("/proc/self")
     except OSError:
         return  # it has ended, or is not ours to look at: what follows finds that out
     if apart:
         raise HostError(
             "the agent has mounts of its own, so this host would not see its network namespaces",
-            "under systemd: resource-wireguard manage install --allow-netns; else start it from a plain shell",
+            "under systemd: resource-wireguard manage install --allow-netns; else start it anew",
         )
 
 

@@ -23,7 +23,10 @@ class ProblemView(msgspec.Struct, frozen=True):
 
 
 class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A tunnel as asked for and as it is; drift holds the lines of 'plan' that concern it."""
+    """A tunnel as asked for and as it is; drift holds the lines of 'plan' that concern it.
+
+    netns is the network namespace in which the kernel shows its interface, None for the host's own.
+    """
 
     name: str
     interface: str
@@ -41,6 +44,7 @@ class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
     peers_online: int
     drift: tuple[str, ...]
     problems: tuple[ProblemView, ...]
+    netns: str | None = None
 
 
 class PeerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +89,7 @@ def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
         peers_online=sum(_state_of(tunnel, peer, report) == "online" for peer in tunnel.peers),
         drift=drift,
         problems=problems,
+        netns=link.netns if link else None,
     )
 
 

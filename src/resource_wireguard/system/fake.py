@@ -18,6 +18,7 @@ from resource_wireguard.host.state import (
     Address,
     Device,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -150,9 +151,10 @@ class FakeHost(FakeKernel):
         self.ring()
         return ()
 
-    def netns_refusal(self) -> Problem | None:
-        """What a test has set."""
-        return self.no_netns
+    def netns_refusal(self, name: str) -> Problem | None:
+        """What a test has set, or that the name is taken."""
+        taken = (NetNamespace, name) in self.others
+        return Problem(f"network namespace {name} exists and is not ours") if taken else self.no_netns
 
     def netns_processes(self, netns: str) -> dict[int, str]:
         """What a test has placed there."""

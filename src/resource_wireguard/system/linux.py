@@ -108,9 +108,9 @@ class LinuxHost:
         """Mark that link and these of its routes as ours."""
         return foreign.take_over(self._kernel, found, tunnel, routes)
 
-    def netns_refusal(self) -> Problem | None:
-        """Found by making one that nobody keeps."""
-        return places.refusal()
+    def netns_refusal(self, name: str) -> Problem | None:
+        """Why no network namespace of that name can be made."""
+        return self._places.refusal(name)
 
     def netns_processes(self, netns: str) -> dict[int, str]:
         """The processes in a network namespace of ours."""

@@ -101,15 +101,23 @@ class Places:
                 self._forget(name)
         return [seen for name, path in named.items() if (seen := self._look_at(name, path))]
 
+    def refusal(self, name: str) -> Problem | None:
+        """Why none of that name can be made here; found by making one that nobody keeps."""
+        try:
+            os.close(syscalls.new_network())
+        except PermissionError:
+            return Problem(*NOT_PERMITTED)
+        except OSError as error:
+            return Problem(f"this kernel makes no network namespaces: {error.strerror}")
+        path = FOLDER / name
+        return _taken(path) if self._look_at(name, path) is None else None
+
     def create(self, wanted: NetNamespace) -> None:
         """Make one, or give a lost one its name again; its loopback is up in the end."""
         path = FOLDER / wanted.name
         if self._look_at(wanted.name, path) is None:
-            if _inode(path) is not None and _is_namespace(path):
-                raise HostError(
-                    f"network namespace {wanted.name} exists and is not ours",
-                    f"choose another name, or remove it: ip netns delete {wanted.name}",
-                )
+            if taken := _taken(path):
+                raise HostError(taken.message, taken.hint)
             place = self._ours.get(wanted.name) or self._stray(wanted) or self._new(wanted)
             self._ours[wanted.name] = place
             _give_name(place, path)
@@ -172,17 +180,6 @@ class Places:
         return None
 
 
-def refusal() -> Problem | None:
-    """Why no network namespace can be made here; found by making one that nobody keeps."""
-    try:
-        os.close(syscalls.new_network())
-    except PermissionError:
-        return Problem(*NOT_PERMITTED)
-    except OSError as error:
-        return Problem(f"this kernel makes no network namespaces: {error.strerror}")
-    return None
-
-
 def processes(name: str) -> dict[int, str]:
     """The processes in a namespace, with their commands; a thread elsewhere than its process is not seen."""
     inode = _inode(FOLDER / name)
@@ -224,9 +221,17 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _is_namespace(path: Path) -> bool:
-    """Whether something is mounted there, rather than left of a mount that was cut off."""
-    return path.stat().st_dev != path.parent.stat().st_dev
+def _taken(path: Path) -> Problem | None:
+    """Whether something is mounted on a name; a file alone is left of a mount that was cut off."""
+    try:
+        if path.stat().st_dev == path.parent.stat().st_dev:
+            return None
+    except FileNotFoundError:
+        return None
+    return Problem(
+        f"network namespace {path.name} exists and is not ours",
+        f"choose another name, or remove it: ip netns delete {path.name}",
+    )
 
 
 def _give_name(place: Place, path: Path) -> None:

@@ -72,6 +72,7 @@ def delete(name: str, force: bool) -> None:
 def exec_(name: str, command: tuple[str, ...]) -> None:
     """Run a program in a network namespace, as the user who called sudo; its exit code is ours."""
     enter.require_common_mounts()
+    command = command[1:] if command[0] == "--" else command
     enter.become(command, **call("namespace.enter", {"name": name}))
 
 

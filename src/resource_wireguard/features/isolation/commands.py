@@ -10,6 +10,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import ProblemView
 from resource_wireguard.errors import AlreadyExists, HostError, InvalidInput
 from resource_wireguard.features.isolation import netns, tables
+from resource_wireguard.features.isolation.netns import NetnsView
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.model.names import check_name, not_found
 from resource_wireguard.model.specs import NamespaceSpec, Specs
@@ -48,7 +49,7 @@ class NamespaceView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     drift: tuple[str, ...] = ()
     problems: tuple[ProblemView, ...] = ()
-    netns: netns.NetnsView | None = None
+    netns: NetnsView | None = None
 
 
 class Deleted(msgspec.Struct, frozen=True):

@@ -54,7 +54,7 @@ def pieces(specs: Specs) -> Sequence[Piece]:
 
 def refuse(engine: Engine, specs: Specs, spec: NamespaceSpec) -> None:
     """HostError where this host makes no network namespaces, InvalidInput for what makes no sense there."""
-    if refusal := engine.resources.host.netns_refusal():
+    if refusal := engine.resources.host.netns_refusal(netns_name(spec.name)):
         raise HostError(refusal.message, refusal.hint)
     if spec.tunnel and specs.tunnel(spec.tunnel).exit:
         raise InvalidInput(
@@ -67,7 +67,7 @@ def refuse(engine: Engine, specs: Specs, spec: NamespaceSpec) -> None:
 
 
 def refuse_while_used(engine: Engine, spec: NamespaceSpec) -> None:
-    """ConflictError that names the processes which a namespace would be taken away from."""
+    """ConflictError while processes are in it, or while its tunnel would become the way of the whole host."""
     found = engine.resources.host.netns_processes(netns_name(spec.name))
     if found:
         named = [f"{pid} ({command})" for pid, command in sorted(found.items())]
@@ -75,6 +75,12 @@ def refuse_while_used(engine: Engine, spec: NamespaceSpec) -> None:
         raise ConflictError(
             f"processes run in namespace '{spec.name}': {', '.join(named[:NAMED_MOST])}{more}",
             "end them first",
+        )
+    tunnel = tunnel_of(spec, engine.last_specs)
+    if tunnel and tunnel.active and any(prefix.endswith("/0") for prefix in _reached(tunnel)):
+        raise ConflictError(
+            f"without namespace '{spec.name}', tunnel '{tunnel.name}' would carry all traffic of this host",
+            f"take it down first: resource-wireguard interface deactivate {tunnel.name}",
         )
 
 
