@@ -132,7 +132,7 @@ def test_programs_inside_reach_the_world_through_the_tunnel_and_the_host_does_no
     assert not [rule for rule in lab.server.ip_json("rule show") if rule.get("protocol") == "157"]
     assert home.agent.settled()
     status = home.status()
-    assert status["state"] == "up"
+    assert (status["state"], status["network"]) == ("up", f"wg-{home.name}")
     assert status["netns"] == {
         "name": f"wg-{home.name}", "interface": home.interface, "dns": [FAR], "processes": [],
         "reaches": sorted(["0.0.0.0/0", "::/0", f"{FAR}/32", f"{FAR6}/128"]),

@@ -46,6 +46,11 @@ IMPORTERS = {
         "events only, no constructor: what a stranger's YAML can do is settled in one place",
         lazily=True,
     ),
+    "docker": Importers(
+        ("system/docker.py",),
+        "one place says what the daemon's refusals mean, and most commands never ask it",
+        lazily=True,
+    ),
     "sqlite3": Importers(
         ("store/*.py",), "SQL that is not behind the store's port cannot move to another database"
     ),

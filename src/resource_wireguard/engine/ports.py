@@ -36,8 +36,11 @@ class Host(Protocol):
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
         """Carry out a plan; what the kernel refuses becomes a Problem, and other interfaces go on."""
 
-    def survey(self, *, registry: bool = False) -> Survey:
-        """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
+    def survey(self, *, registry: bool = False, docker: bool = False) -> Survey:
+        """What is in use on the host, by whomever; registry runs a program to ask a port registry too.
+
+        docker asks Docker for its networks; HostError or PermissionDenied where it does not answer.
+        """
 
     def read_foreign(self, interface: str) -> Found:
         """A WireGuard interface that is not ours; NotFound, ConflictError where it is, InvalidInput where

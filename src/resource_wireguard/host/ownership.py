@@ -24,6 +24,15 @@ RULE_PRIORITY_FIRST, RULE_PRIORITY_LAST = 15_700, 15_799
 MARK_BASE = 15_700_000
 """A tunnel's firewall mark and its routing table are MARK_BASE + its number."""
 
+NAMESPACE_TABLE_BASE = 15_800_000
+"""A namespace's routing table is this + its number."""
+
+DOCKER_LABEL, NAMESPACE_LABEL = "wireguard.network", "wireguard.namespace"
+"""A Docker network whose first label is 'true' is ours; the second names the namespace."""
+
+BRIDGE_PREFIX = "wgn-"
+"""The bridges of our Docker networks are named so: seen without asking Docker, and while it does not run."""
+
 NFT_TABLE = "resource-wireguard"
 """The name of our one nftables table in each family."""
 
@@ -53,3 +62,8 @@ def namespace_of(alias: str | None, home: int) -> str | None:
 def mark_of(number: int) -> int:
     """The firewall mark, and the routing table, of the tunnel with this number."""
     return MARK_BASE + number
+
+
+def is_our_bridge(name: str, kind: str) -> bool:
+    """Whether a link is the bridge of a Docker network of ours."""
+    return kind == "bridge" and name.startswith(BRIDGE_PREFIX)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from resource_wireguard.host.diff import Action
 from resource_wireguard.host.state import (
     Address,
+    Attachment,
     Device,
+    DockerNetwork,
     Link,
     NetNamespace,
     Peer,
@@ -71,6 +73,10 @@ def noun_of(record: Record) -> str:
             return f"sysctl {record.name}"
         case Table():
             return f"nft table {record.family} resource-wireguard"
+        case DockerNetwork():
+            return f"Docker network {record.name}"
+        case Attachment():
+            return f"container {record.container}"
     return type(record).__name__.lower()
 
 
@@ -79,7 +85,12 @@ def _group(action: Action) -> tuple[str, str, str | None]:
 
 
 def _plural(kind: str) -> str:
-    irregular = {"PeerEndpoint": "endpoints", "Address": "addresses", "NetNamespace": "network namespaces"}
+    irregular = {
+        "PeerEndpoint": "endpoints",
+        "Address": "addresses",
+        "DockerNetwork": "Docker networks",
+        "NetNamespace": "network namespaces",
+    }
     return irregular.get(kind, f"{kind.lower()}s")
 
 
@@ -98,6 +109,10 @@ def _details(record: Record) -> str:
             return record.value
         case Table():
             return f"{sum(len(rules) for _, rules in record.chains)} rules"
+        case DockerNetwork():
+            return ", ".join(record.prefixes)
+        case Attachment():
+            return f"networks {_value(record.networks)}"
     return ""
 
 
@@ -114,6 +129,8 @@ def _difference(before: Record, after: Record) -> str:
 def _value(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(value)) or "none"
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return ",".join(value) or "none"
     if isinstance(value, tuple):
         return f"{sum(len(rules) for _, rules in value)} rules"
     return "none" if value is None else str(value)

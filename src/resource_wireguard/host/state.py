@@ -103,6 +103,27 @@ class NetNamespace(Record, frozen=True):
         return self.name
 
 
+class DockerNetwork(Record, frozen=True):
+    """A Docker network of ours on a bridge of its own; mtu in bytes.
+
+    gateways are where its containers send what is for elsewhere. Docker keeps them free and gives them to
+    nobody: only with our addresses on the bridge do they answer.
+    """
+
+    name: str
+    namespace: str
+    bridge: str
+    prefixes: tuple[str, ...]
+    gateways: tuple[str, ...]
+    mtu: int
+    intercontainer: bool
+
+    @property
+    def key(self) -> str:
+        """The network's name."""
+        return self.name
+
+
 class Link(Record, frozen=True):
     """A WireGuard interface: the kernel's own, or a TUN device with a userspace engine behind it.
 
@@ -205,25 +226,43 @@ class Route(Record, frozen=True):
         return self.prefix, self.table, self.metric, self.netns
 
 
+class Attachment(Record, frozen=True):
+    """The Docker networks that a container is attached to, all of them, by name."""
+
+    removable: ClassVar[bool] = False
+    container: str
+    networks: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """The container's name."""
+        return self.container
+
+
 KINDS: tuple[type[Record], ...] = (
-    Sysctl,
-    Table,
-    Rule,
-    NetNamespace,
-    Link,
-    Device,
-    Peer,
-    PeerEndpoint,
-    Address,
-    Route,
+    *(
+        Sysctl,
+        Table,
+        Rule,
+        NetNamespace,
+        Link,
+        Device,
+        Peer,
+        PeerEndpoint,
+        Address,
+        Route,
+        DockerNetwork,
+        Attachment,
+    ),
 )
-"""In the order of making: what protects comes first and, since removal runs backwards, goes last."""
+"""In the order of making: what protects comes first and, since removal runs backwards, goes last. Docker is
+slow and may hang: no tunnel waits for it."""
 
 R = TypeVar("R", bound=Record)
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """All objects of all kinds; owners names all who want a record without an interface."""
+    """All objects of all kinds; owners names all who want a record that lies on no interface of theirs."""
 
     objects: Mapping[type[Record], Mapping[Key, Record]] = {}
     owners: Mapping[tuple[type[Record], Key], tuple[str, ...]] = {}
@@ -233,17 +272,16 @@ class HostState(msgspec.Struct, frozen=True):
         return self.objects.get(kind, {})  # type: ignore[return-value]
 
     def owner_of(self, record: Record) -> str:
-        """The tunnel a record serves, the first of several; '' where none is known, and for tables."""
-        if record.interface is not None:
-            link = self.of(Link).get(record.interface)
-            return link.tunnel if link else ""
+        """Whom a record serves, the first of several; '' where nobody is known, and for tables."""
         return next(iter(self.owners_of(record)), "") if not isinstance(record, Table) else ""
 
     def owners_of(self, record: Record) -> tuple[str, ...]:
         """All who are worse off without a record that may be shared: none is up while it is missing."""
-        if record.interface is not None:
-            return (self.owner_of(record),)
-        return self.owners.get((type(record), record.key), ())
+        owners = self.owners.get((type(record), record.key), ())
+        if owners or record.interface is None:
+            return owners
+        link = self.of(Link).get(record.interface)
+        return (link.tunnel if link else "",)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -267,11 +305,12 @@ def build(pieces: Sequence[Piece]) -> HostState:
     objects: dict[type[Record], dict[Key, Record]] = {}
     owners: dict[tuple[type[Record], Key], tuple[str, ...]] = {}
     for piece in pieces:
+        links = {record.name for record in piece.records if isinstance(record, Link)}
         for record in piece.records:
             held = objects.setdefault(type(record), {}).setdefault(record.key, record)
             if held is not record and held != record:
                 raise _two_claims(record, held, pieces)
-            if record.interface is None:
+            if record.interface not in links:
                 _own(owners, (type(record), record.key), piece.owner)
         for rule in piece.rules:
             _own(owners, (Table, rule.family), piece.owner)

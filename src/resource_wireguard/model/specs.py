@@ -75,12 +75,24 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
         raise not_found("peer", name, [peer.name for peer in self.peers], f"peer list {self.name}")
 
 
+class AttachedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that was attached to a namespace while it ran, by name: so one that is made anew is too.
+
+    before names the networks it had then, which it gets back when it is leaving.
+    """
+
+    container: str
+    before: tuple[str, ...] = ()
+    leaving: bool = False
+
+
 class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A set of programs that reach the world through one tunnel only, or, where tunnel is None, not at all.
 
     kind is 'docker' (a Docker network) or 'netns' (a Linux network namespace, in which the tunnel's interface
     lies). number is unique among the namespaces of a host and small; marks and tables are derived from it.
-    prefixes are those of a Docker network. intercontainer: whether its containers may speak to each other.
+    prefixes are those of a Docker network, mtu its containers' in bytes. intercontainer: whether they may
+    speak to each other.
     dns are the servers that programs in a network namespace ask; empty: those of the tunnel.
     """
 
@@ -91,7 +103,19 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: tuple[str, ...] = ()
     intercontainer: bool = False
     dns: tuple[str, ...] = ()
+    mtu: int = 1420
+    attached: tuple[AttachedSpec, ...] = ()
     created_at: float = 0.0
+
+    @property
+    def owner(self) -> str:
+        """The name its objects on the host go by: a tunnel may have the namespace's own."""
+        return f"namespace {self.name}"
+
+    @property
+    def network(self) -> str:
+        """The name of its Docker network."""
+        return f"wg-{self.name}"
 
 
 class Specs(msgspec.Struct, frozen=True):

@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 
-from resource_wireguard.errors import HostError
+from resource_wireguard.errors import HostError, ResourceError
 from resource_wireguard.host.diff import Action, Plan, Verb
 from resource_wireguard.host.facts import Problem
-from resource_wireguard.host.ownership import alias_of
+from resource_wireguard.host.ownership import alias_of, is_our_bridge
 from resource_wireguard.host.render import noun_of
 from resource_wireguard.host.state import (
     Address,
+    Attachment,
     Device,
+    DockerNetwork,
     Link,
     NetNamespace,
     Peer,
@@ -24,6 +26,7 @@ from resource_wireguard.host.state import (
     Table,
 )
 from resource_wireguard.system import netlink, routing, sysctl
+from resource_wireguard.system.docker_networks import DockerNetworks
 from resource_wireguard.system.engines import Engines
 from resource_wireguard.system.messages import KernelRefused
 from resource_wireguard.system.netlink import SeenLink
@@ -44,12 +47,21 @@ class Application:
     A single address or route that is refused stands in nobody else's way.
     """
 
-    def __init__(self, places: Places, wireguard: WireGuard, engines: Engines, nftables: Nftables) -> None:
+    def __init__(
+        self,
+        places: Places,
+        wireguard: WireGuard,
+        engines: Engines,
+        nftables: Nftables,
+        docker: DockerNetworks,
+    ) -> None:
         self._places = places
         self._kernel = places.here.kernel
         self._wireguard = wireguard
         self._engines = engines
         self._nftables = nftables
+        self._docker = docker
+        self._protected = True
         self._problems: list[Problem] = []
         self._failed: set[str] = set()
 
@@ -57,27 +69,29 @@ class Application:
         """Try all of it; what was refused."""
         for driver, steps in groupby(plan, _driver_of):
             if driver is Table:
-                self._try(partial(self._nftables.apply, list(steps)), "nft tables", None)
+                self._protected &= self._try(partial(self._nftables.apply, list(steps)), "nft tables", None)
             elif driver is Device:
                 for batch in _batches(steps):
                     self._tell_engines(batch)
             else:
                 for action in steps:
                     record, step = action.record, partial(self._step, action)
-                    self._try(step, noun_of(record), record.interface, vital=driver is Link)
+                    done = self._try(step, noun_of(record), record.interface, vital=driver is Link)
+                    self._protected &= done or driver is not Rule
         return tuple(self._problems)
 
-    def _try(self, step: Callable[[], None], noun: str, interface: str | None, vital: bool = False) -> None:
-        """Carry out a step; if it is vital to its interface and fails, nothing more is tried there."""
+    def _try(self, step: Callable[[], None], noun: str, interface: str | None, vital: bool = False) -> bool:
+        """Whether a step was done; if it is vital to its interface and fails, no more is tried there."""
         if interface in self._failed:
-            return
+            return False
         try:
             step()
-        except (HostError, OSError) as error:
-            message, hint = (error.message, error.hint) if isinstance(error, HostError) else (str(error), "")
-            self._problems.append(Problem(f"{noun}: {message}", hint, interface or ""))
+        except (ResourceError, OSError) as error:
+            self._problems.append(_problem(noun, error, interface or ""))
             if interface is not None and (vital or isinstance(error, _Unusable)):
                 self._failed.add(interface)
+            return False
+        return True
 
     def _step(self, action: Action) -> None:
         """One action that stands for itself."""
@@ -97,6 +111,14 @@ class Application:
                 self._rule(action.verb, rule)
             case Sysctl(name, value):
                 sysctl.write(name, value)
+            case DockerNetwork() | Attachment():
+                self._require_protected(action)
+                self._docker.apply(action)
+
+    def _require_protected(self, action: Action) -> None:
+        """No network, and no container in one, before all rules that bind it are in place."""
+        if action.verb == "create" and not self._protected:
+            raise HostError("not made, as its protections could not be", "see the other problems")
 
     # -- links --
 
@@ -148,6 +170,8 @@ class Application:
             self._engines.stop(seen.name, delete)
 
     def _require_ours(self, seen: SeenLink) -> None:
+        if is_our_bridge(seen.name, seen.kind):
+            return
         if seen.tunnel is None and not self._engines.is_ours(seen.name):
             raise _Unusable(
                 f"interface {seen.name} exists and is not ours",
@@ -231,6 +255,12 @@ class Application:
             routing.delete_rule(self._kernel, rule)
             return
         routing.add_rule(self._kernel, rule)
+
+
+def _problem(noun: str, error: ResourceError | OSError, interface: str) -> Problem:
+    if isinstance(error, ResourceError):
+        return Problem(f"{noun}: {error.message}", error.hint, interface)
+    return Problem(f"{noun}: {error}", "", interface)
 
 
 def _batches(steps: Iterable[Action]) -> Iterator[list[Action]]:

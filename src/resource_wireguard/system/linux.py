@@ -5,11 +5,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.diff import Plan
-from resource_wireguard.host.facts import Found, LinkFacts, Observation, PeerFacts, Problem, Questions, Survey
+from resource_wireguard.host.facts import (
+    DockerFacts,
+    Found,
+    LinkFacts,
+    Observation,
+    PeerFacts,
+    Problem,
+    Questions,
+    Survey,
+)
 from resource_wireguard.host.facts import Path as NetworkPath
+from resource_wireguard.host.ownership import is_our_bridge
 from resource_wireguard.host.state import (
+    Address,
     HostState,
     Key,
     Link,
@@ -23,6 +36,7 @@ from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.settings import Settings
 from resource_wireguard.system import foreign, netlink, places, routing, sysctl
 from resource_wireguard.system.apply import Application
+from resource_wireguard.system.docker_networks import DockerNetworks
 from resource_wireguard.system.engines import Engines
 from resource_wireguard.system.events import NetlinkEvents
 from resource_wireguard.system.messages import KernelRefused
@@ -35,6 +49,9 @@ from resource_wireguard.system.wireguard import WireGuard
 
 DEFAULT_MTU = 1500
 """Bytes: Ethernet's, where there is no default route to ask."""
+
+GATEWAY_LENGTHS = ("/32", "/128")
+"""How our addresses on Docker's bridges end: Docker's own have the length of their network."""
 
 _NOTHING_ASKED = Questions()
 
@@ -55,6 +72,7 @@ class LinuxHost:
         self._wireguard = WireGuard(self._places)
         self._engines = Engines(settings.engine, self._wireguard.has_kernel, engine_log)
         self._nftables = Nftables()
+        self._docker = DockerNetworks()
         self._port_registry = settings.port_registry
         self._subscribers: list[NetlinkEvents] = []
 
@@ -80,6 +98,7 @@ class LinuxHost:
         look.part(self._follow, None)
         look.add(look.part(self._nftables.observe, ()))
         look.add(look.part(lambda: list(_sysctls(questions)), []))
+        docker = self._look_at_docker(look, questions, links)
         mtu = {link.index: link.mtu for link in links}
         return Observation(
             state=HostState(look.objects),
@@ -90,15 +109,22 @@ class LinuxHost:
             problems=tuple(look.problems),
             complete=look.complete,
             links=look.counters,
+            docker=docker,
         )
 
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
         """Carry out a plan in its order; one Problem for each interface or object that failed."""
-        return Application(self._places, self._wireguard, self._engines, self._nftables).run(plan)
+        return Application(self._places, self._wireguard, self._engines, self._nftables, self._docker).run(
+            plan
+        )
 
-    def survey(self, *, registry: bool = False) -> Survey:
-        """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
-        return survey(self._places, reserved_ports(self._port_registry) if registry else {})
+    def survey(self, *, registry: bool = False, docker: bool = False) -> Survey:
+        """What is in use on the host, by whomever; a port registry and Docker are asked if they are to be."""
+        found = survey(self._places, reserved_ports(self._port_registry) if registry else {})
+        if not docker:
+            return found
+        names, prefixes = self._docker.survey()
+        return replace(found, docker_networks=names, prefixes=found.prefixes | prefixes)
 
     def read_foreign(self, interface: str) -> Found:
         """A WireGuard interface that is not ours, whoever made it."""
@@ -147,6 +173,18 @@ class LinuxHost:
             look.objects.setdefault(Peer, {}).update(reading.peers)
             look.objects.setdefault(PeerEndpoint, {}).update(reading.endpoints)
             look.facts.update(reading.facts)
+
+    def _look_at_docker(self, look: "_Look", questions: Questions, links: list[SeenLink]) -> DockerFacts:
+        """Networks, containers, and what lies on our bridges; its silence hides nothing of anybody else's."""
+        names = {link.index: link.name for link in links if is_our_bridge(link.name, link.kind)}
+        found: list[Address] = []
+        if names:
+            found = look.part(lambda: list(netlink.addresses(self._kernel, names)), found)
+        look.add(address for address in found if address.address.endswith(GATEWAY_LENGTHS))
+        records, facts, problems = self._docker.observe(questions, frozenset(names.values()))
+        look.add(records)
+        look.problems.extend(problems)
+        return facts
 
     def _counters(self, place: Place, names: dict[int, str]) -> Iterator[tuple[str, LinkFacts]]:
         """Of each link that is still there: a link without counters hides nothing that matters to a plan."""

@@ -38,6 +38,8 @@ _IFF_UP = 1
 
 _ADDRESS, _LOCAL, _ADDRESS_PROTOCOL = 1, 2, 11
 _SCOPE_LINK = 253
+_NO_DAD = 2
+"""IFA_F_NODAD: an address on a bridge answers at once, not after a second of asking who else has it."""
 
 _ifinfomsg = struct.Struct("=BxHiII")
 _ifaddrmsg = struct.Struct("=BBBBI")
@@ -196,6 +198,6 @@ def _address_message(index: int, address: str) -> bytes:
     host, _, length = address.partition("/")
     packed = ip_bytes(host)
     family = FAMILY_OF_VERSION[4 if len(packed) == 4 else 6]
-    head = _ifaddrmsg.pack(family, int(length), 0, 0, index)
+    head = _ifaddrmsg.pack(family, int(length), _NO_DAD if len(packed) == 16 else 0, 0, index)
     mark = attribute(_ADDRESS_PROTOCOL, bytes([PROTOCOL]))
     return head + attribute(_LOCAL, packed) + attribute(_ADDRESS, packed) + mark

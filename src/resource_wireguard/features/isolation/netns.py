@@ -1,16 +1,15 @@
-"""Namespaces of kind 'netns': their records of the host state, what is refused, what a program there gets."""
+"""Namespaces of kind 'netns': what is refused, what is shown, and what a program there gets."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.reconcile import Report
-from resource_wireguard.engine.views import ProblemView, tunnel_view
 from resource_wireguard.errors import ConflictError, HostError, InvalidInput
-from resource_wireguard.host.state import Link, NetNamespace, Piece
-from resource_wireguard.model.names import netns_name
+from resource_wireguard.host.facts import Problem
+from resource_wireguard.host.state import Link
 from resource_wireguard.model.net import covers, is_address
 from resource_wireguard.model.specs import NamespaceSpec, Specs, TunnelSpec
 
@@ -28,15 +27,14 @@ class Process(msgspec.Struct, frozen=True):
 class NetnsView(msgspec.Struct, frozen=True, kw_only=True):
     """A network namespace as the host shows it.
 
-    name is that under /run/netns; interface the one that lies in it; reaches are the prefixes that lead
-    through the tunnel; dns what its programs ask: servers, then search domains.
+    interface is the one that lies in it; reaches are the prefixes that lead through the tunnel; dns is what
+    its programs ask: servers, then search domains.
     """
 
-    name: str
     interface: str | None
     reaches: tuple[str, ...]
     dns: tuple[str, ...]
-    processes: tuple[Process, ...]
+    processes: tuple[Process, ...] = ()
 
 
 class Entrance(msgspec.Struct, frozen=True):
@@ -46,19 +44,13 @@ class Entrance(msgspec.Struct, frozen=True):
     resolv_conf: str
 
 
-def pieces(specs: Specs) -> Sequence[Piece]:
-    """One piece for each; ConflictError where a tunnel would have to lie in two places."""
-    _refuse_shared_tunnels(specs)
-    return [Piece(spec.name, (NetNamespace(netns_name(spec.name), spec.name),)) for spec in _of_kind(specs)]
-
-
-def refuse(engine: Engine, specs: Specs, spec: NamespaceSpec) -> None:
+def refuse(engine: Engine, tunnel: TunnelSpec | None, spec: NamespaceSpec) -> None:
     """HostError where this host makes no network namespaces, InvalidInput for what makes no sense there."""
-    if refusal := engine.resources.host.netns_refusal(netns_name(spec.name)):
+    if refusal := engine.resources.host.netns_refusal(spec.network):
         raise HostError(refusal.message, refusal.hint)
-    if spec.tunnel and specs.tunnel(spec.tunnel).exit:
+    if tunnel and tunnel.exit:
         raise InvalidInput(
-            f"tunnel '{spec.tunnel}' is an exit for its peers, so its interface must stay with the host",
+            f"tunnel '{tunnel.name}' is an exit for its peers, so its interface must stay with the host",
             "use another tunnel, or a namespace without --netns",
         )
     for word in spec.dns:
@@ -68,9 +60,8 @@ def refuse(engine: Engine, specs: Specs, spec: NamespaceSpec) -> None:
 
 def refuse_while_used(engine: Engine, spec: NamespaceSpec) -> None:
     """ConflictError while processes are in it, or while its tunnel would become the way of the whole host."""
-    found = engine.resources.host.netns_processes(netns_name(spec.name))
-    if found:
-        named = [f"{pid} ({command})" for pid, command in sorted(found.items())]
+    if found := processes(engine, spec):
+        named = [f"{process.pid} ({process.command})" for process in found]
         more = f" and {len(named) - NAMED_MOST} more" if len(named) > NAMED_MOST else ""
         raise ConflictError(
             f"processes run in namespace '{spec.name}': {', '.join(named[:NAMED_MOST])}{more}",
@@ -84,45 +75,33 @@ def refuse_while_used(engine: Engine, spec: NamespaceSpec) -> None:
         )
 
 
-def view(engine: Engine, spec: NamespaceSpec, report: Report) -> NetnsView:
-    """What the host shows of a namespace."""
-    name = netns_name(spec.name)
-    tunnel = tunnel_of(spec, engine.last_specs)
+def view(spec: NamespaceSpec, specs: Specs, report: Report) -> NetnsView:
+    """What the host shows of a namespace, but for the processes."""
+    tunnel = tunnel_of(spec, specs)
     link = report.observation.state.of(Link).get(tunnel.interface) if tunnel else None
-    inside = link is not None and link.netns == name
+    inside = link is not None and link.netns == spec.network
     return NetnsView(
-        name=name,
         interface=link.name if link and inside else None,
         reaches=_reached(tunnel) if tunnel and inside else (),
         dns=dns_of(spec, tunnel),
-        processes=tuple(
-            Process(*found) for found in sorted(engine.resources.host.netns_processes(name).items())
-        ),
     )
 
 
-def state(spec: NamespaceSpec, specs: Specs, report: Report, drift: bool) -> str:
-    """'up', 'isolated' (no way out), 'degraded' or 'down', as the host shows it."""
-    if netns_name(spec.name) not in report.observation.state.of(NetNamespace):
-        return "down"
-    tunnel = tunnel_of(spec, specs)
-    shown = tunnel_view(tunnel, report).state if tunnel else "inactive"
-    if drift or shown == "degraded":
-        return "degraded"
-    return "up" if shown == "up" else "isolated"
+def processes(engine: Engine, spec: NamespaceSpec) -> tuple[Process, ...]:
+    """Those that run in a namespace, by their pids."""
+    found = engine.resources.host.netns_processes(spec.network)
+    return tuple(Process(pid, found[pid]) for pid in sorted(found))
 
 
-def problems(spec: NamespaceSpec, specs: Specs) -> Iterator[ProblemView]:
+def problems(spec: NamespaceSpec, specs: Specs) -> Iterator[Problem]:
     """What stands in the way of a program there, though all is as it was asked for."""
     tunnel = tunnel_of(spec, specs)
     servers = [word for word in dns_of(spec, tunnel) if is_address(word)]
     if tunnel and not servers:
-        yield ProblemView(
-            "no DNS server is known, so names do not resolve there", "make it with --dns ADDRESS"
-        )
+        yield Problem("no DNS server is known, so names do not resolve there", "make it with --dns ADDRESS")
     for server in servers:
         if tunnel and not any(covers(prefix, _host_prefix(server)) for prefix in _reached(tunnel)):
-            yield ProblemView(
+            yield Problem(
                 f"DNS server {server} does not lie behind tunnel '{tunnel.name}'",
                 "name one that does with --dns, or route it: peer update … --routes",
             )
@@ -135,7 +114,7 @@ def entrance(spec: NamespaceSpec, specs: Specs) -> Entrance:
     lines += [f"nameserver {word}" for word in words if is_address(word)]
     if search := [word for word in words if not is_address(word)]:
         lines.append(f"search {' '.join(search)}")
-    return Entrance(netns_name(spec.name), "".join(f"{line}\n" for line in lines))
+    return Entrance(spec.network, "".join(f"{line}\n" for line in lines))
 
 
 def dns_of(spec: NamespaceSpec, tunnel: TunnelSpec | None) -> tuple[str, ...]:
@@ -146,22 +125,6 @@ def dns_of(spec: NamespaceSpec, tunnel: TunnelSpec | None) -> tuple[str, ...]:
 def tunnel_of(spec: NamespaceSpec, specs: Specs) -> TunnelSpec | None:
     """Its tunnel; None for a namespace that has none, or whose tunnel was deleted."""
     return next((tunnel for tunnel in specs.tunnels if tunnel.name == spec.tunnel), None)
-
-
-def _of_kind(specs: Specs) -> list[NamespaceSpec]:
-    return [spec for spec in specs.namespaces if spec.kind == "netns"]
-
-
-def _refuse_shared_tunnels(specs: Specs) -> None:
-    """An interface lies in one network namespace, and the host's programs and containers reach it no more."""
-    for spec in _of_kind(specs):
-        for other in specs.namespaces:
-            if spec.tunnel and spec is not other and spec.tunnel == other.tunnel:
-                raise ConflictError(
-                    f"namespaces '{spec.name}' and '{other.name}' both want tunnel '{spec.tunnel}', whose "
-                    "interface can lie in one network namespace only",
-                    "make another tunnel for one of them",
-                )
 
 
 def _reached(tunnel: TunnelSpec) -> tuple[str, ...]:

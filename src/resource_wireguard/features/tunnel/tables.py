@@ -7,7 +7,6 @@ revisions are back and do not fit what was cached in between. The agent is the o
 Lists of prefixes and addresses lie in one column each, parted by spaces, in their canonical text.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -281,12 +280,6 @@ def peer_private_key(resources: Resources, tunnel: str, name: str) -> PrivateKey
     owner = _row_of(resources.store, tunnel)
     held = resources.secrets.get(_peer_private_name(owner, _peer_row(resources.store, owner, name)))
     return PrivateKey(held) if held is not None else None
-
-
-def site_seed(store: Store) -> bytes:
-    """The 40 random bits of this host's IPv6 prefix (RFC 4193, section 3.2.2), drawn once."""
-    store.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('ula_seed', ?)", os.urandom(5).hex())
-    return bytes.fromhex(store.query("SELECT value FROM settings WHERE name = 'ula_seed'")[0][0])
 
 
 def _upsert(table: str, columns: str, key: str) -> str:
