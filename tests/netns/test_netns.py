@@ -134,7 +134,7 @@ def test_programs_inside_reach_the_world_through_the_tunnel_and_the_host_does_no
     status = home.status()
     assert (status["state"], status["network"]) == ("up", f"wg-{home.name}")
     assert status["netns"] == {
-        "name": f"wg-{home.name}", "interface": home.interface, "dns": [FAR], "processes": [],
+        "interface": home.interface, "dns": [FAR], "processes": [],
         "reaches": sorted(["0.0.0.0/0", "::/0", f"{FAR}/32", f"{FAR6}/128"]),
     }  # fmt: skip
     (tunnel,) = [one for one in home.agent.call("tunnel.list") if one["name"] == home.tunnel]
