@@ -15,10 +15,14 @@ TESTS = Path(__file__).resolve().parent
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A folder of tests and the question whether they can run here: None, or the one reason why not."""
+    """A folder of tests and the question whether they can run here: None, or the one reason why not.
+
+    one_machine: its tests share something costly, such as a daemon, and so belong into one process.
+    """
 
     name: str
     obstacle: Callable[[str], str | None]
+    one_machine: bool = False
 
 
 @cache
@@ -73,8 +77,8 @@ def _kernel_obstacle(engine: str) -> str | None:
 LANES = (
     Lane("unit", _nothing_in_the_way),
     Lane("netns", _netns_obstacle),
-    Lane("docker", _docker_obstacle),
-    Lane("kernel", _kernel_obstacle),
+    Lane("docker", _docker_obstacle, one_machine=True),
+    Lane("kernel", _kernel_obstacle, one_machine=True),
 )
 
 
