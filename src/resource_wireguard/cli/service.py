@@ -43,10 +43,15 @@ def manage() -> None:
 
 
 @manage.command(examples=("manage install",))
+@click.option(
+    "--allow-netns/--no-allow-netns",
+    default=None,
+    help="Let the systemd unit make network namespaces (CAP_SYS_ADMIN).",
+)
 @click.option("--force", is_flag=True, help="Do not ask before Debian packages are installed.")
 @click.option("--skip-validation", is_flag=True, help="Do not check the host again at the end.")
 @click.option("--verbose", is_flag=True, help="Say what was checked.")
-def install(force: bool, skip_validation: bool, verbose: bool) -> None:
+def install(allow_netns: bool | None, force: bool, skip_validation: bool, verbose: bool) -> None:
     """See that the host has what is needed, make CONFIG_DIR, and a systemd unit where systemd runs.
 
     Missing Debian packages are installed, where that is possible. Exit code 2: installed already.
@@ -58,7 +63,7 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
         for check in checks:
             output.note(f"{check.code}: {check.message}")
     lacking = [check for check in checks if check.result == "failed"]
-    if not lacking and os.path.isdir(lifetime.run_dir()) and not _wants_unit():
+    if not lacking and os.path.isdir(lifetime.run_dir()) and not _wants_unit(allow_netns):
         raise AlreadyExists(
             f"already installed in {config_dir()}", "start it with 'resource-wireguard manage start'"
         )
@@ -69,8 +74,8 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
             if check.result == "failed":
                 raise HostError(f"{check.code}: {check.message}", check.hint)
     lifetime.make_directories()
-    if _wants_unit():
-        supervisor.install(lifetime.agent_environment())
+    if _wants_unit(allow_netns):
+        supervisor.install(lifetime.agent_environment(), allow_netns)
         output.note(f"the unit {supervisor.unit_path()} starts it with this host")
     output.note(f"installed in {config_dir()}; start it with 'resource-wireguard manage start --wait'")
 
@@ -131,11 +136,11 @@ def uninstall(keep_data: bool, force: bool) -> None:
     output.note("uninstalled" + (f"; {directory} keeps tunnels, peers and keys" if keep_data else ""))
 
 
-def _wants_unit() -> bool:
+def _wants_unit(allow_netns: bool | None) -> bool:
     """Whether a unit is to be written: there is none yet, or it is not as it should be."""
     if not supervisor.is_possible() or supervisor.is_anothers():
         return False
-    return not supervisor.is_current(lifetime.agent_environment())
+    return not supervisor.is_current(lifetime.agent_environment(), allow_netns)
 
 
 def _start(within: float, wait: bool) -> None:
