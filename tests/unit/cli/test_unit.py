@@ -56,10 +56,10 @@ def test_only_the_capabilities_that_are_needed() -> None:
     assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_READ_SEARCH" in lines(more)
 
 
-OWN_MOUNTS = set(
-    "ProtectSystem ProtectHome ReadWritePaths PrivateTmp PrivateDevices PrivateMounts ProtectControlGroups "
-    "ProtectKernelLogs ProtectKernelModules ProtectKernelTunables".split()
-)
+OWN_MOUNTS = {
+    *("ProtectSystem", "ProtectHome", "ReadWritePaths", "PrivateTmp", "PrivateDevices", "PrivateMounts"),
+    *("ProtectControlGroups", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables"),
+}
 """Each gives a unit mounts of its own (systemd.exec(5)), and nobody would see what it mounts."""
 
 
