@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -188,6 +189,37 @@ def test_names_are_asked_through_the_tunnel_and_no_resolver_of_the_host_is_in_re
     assert asked
     assert "hosts: files dns\n" in shown or "hosts" not in shown
     assert FAR not in Path("/etc/resolv.conf").read_text()
+
+
+STUB_RESOLVER = f"""
+mount -t tmpfs none /mnt && mkdir /mnt/netns /mnt/upper /mnt/work
+mount --rbind /run/netns /mnt/netns && mount -t tmpfs none /run
+mkdir -p /run/netns /run/systemd/resolve /run/dbus
+mount --rbind /mnt/netns /run/netns
+mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work none /etc
+echo nameserver 127.0.0.53 >/run/systemd/resolve/stub-resolv.conf
+ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+echo 'hosts: mymachines resolve [!UNAVAIL=return] files myhostname dns' >/etc/nsswitch.conf
+touch /run/systemd/resolve/io.systemd.Resolve /run/dbus/system_bus_socket
+exec {sys.executable} -c "
+import os, sys
+from resource_wireguard.system.entering import enter
+enter(sys.argv[1], 'nameserver 10.9.9.9\\n')
+os.execlp('sh', 'sh', '-c', 'cat /etc/resolv.conf /etc/nsswitch.conf; ls -A /run/systemd/resolve /run/dbus')
+" $0
+"""
+"""A host whose names systemd-resolved looks up, in mounts of its own; then a program in a namespace."""
+
+
+@pytest.mark.any_engine
+def test_a_host_with_systemd_resolved_hides_it_and_gets_its_file_back(home: Home) -> None:
+    done = run(
+        "unshare", "--mount", "bash", "-ec", STUB_RESOLVER, f"wg-{home.name}", env=home.agent.environment()
+    )
+    assert done.stdout.split() == [
+        *("nameserver", "10.9.9.9"), *("hosts:", "files", "dns"),
+        *("/run/dbus:", "/run/systemd/resolve:", "stub-resolv.conf"),
+    ]  # fmt: skip
 
 
 def test_sysfs_and_cgroups_inside_are_those_of_the_namespace(home: Home) -> None:

@@ -95,7 +95,7 @@ class LinuxHost:
         ours = [link for place in self._places for link in self._look_at_links(look, place, links)]
         self._ask_engines(look, ours)
         look.add(look.part(lambda: list(routing.rules(self._kernel)), []))
-        look.part(self._follow, None)
+        self._follow()
         look.add(look.part(self._nftables.observe, ()))
         look.add(look.part(lambda: list(_sysctls(questions)), []))
         docker = self._look_at_docker(look, questions, links)
@@ -148,8 +148,10 @@ class LinuxHost:
         return self._subscribers[-1]
 
     def _follow(self) -> None:
+        """Hear from our namespaces, too; where that is not to be had, the pass every 30 s finds it."""
         for events in self._subscribers:
-            events.follow(self._places.ours)
+            with suppress(OSError):
+                events.follow(self._places.ours)
 
     def _look_at_links(self, look: "_Look", place: Place, here: list[SeenLink]) -> list[Link]:
         """Our links in one place, with their addresses and routes; here are the links of the host's own."""
