@@ -70,9 +70,9 @@ class Counted:
 class Wire:
     """Reads all packets of one link in a thread; sorts them when asked."""
 
-    def __init__(self, namespace: Namespace, link: str, protocol: int = ETH_P_ALL) -> None:
-        self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(protocol))
-        self._socket.bind((link, protocol))
+    def __init__(self, namespace: Namespace, link: str) -> None:
+        self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM)  # bound, or it hears all links
+        self._socket.bind((link, ETH_P_ALL))
         self._socket.settimeout(0.1)
         self._ended = threading.Event()
         self.packets: list[tuple[int, bytes]] = []
@@ -93,6 +93,10 @@ class Wire:
                 packet, (_, _, kind, *_) = self._socket.recvfrom(128)
                 self.packets.append((kind, packet))
 
+    def arrived(self) -> int:
+        """How many came in."""
+        return sum(kind != OUTGOING for kind, _ in self.packets)
+
     def leaked(self) -> list[str]:
         """What went out and is neither WireGuard's nor the link's own business."""
         return [word for kind, packet in self.packets if kind == OUTGOING and (word := _leak(packet))]
@@ -112,7 +116,7 @@ def _leak(packet: bytes) -> str | None:
     body = packet[head:]
     if protocol == UDP and not fragment and PORT in struct.unpack("!HH", body[:4]):
         return None
-    if protocol == ICMP6 and (where.is_multicast or body[0] in NEIGHBOURS):
+    if where.is_multicast or (protocol == ICMP6 and body[0] in NEIGHBOURS):
         return None
     if (protocol, body[0]) in UNREACHABLE and _leak(body[8:]) is None:
         return None  # the host's answer to WireGuard that nobody listens for any more
@@ -179,13 +183,13 @@ class Sealed:
         with inside, uplinks[0], uplinks[1]:
             yield counted
             time.sleep(WATCHED)
-            counted.arrived = len(inside.packets)
+            counted.arrived = inside.arrived()
             counted.leaked = [word for uplink in uplinks for word in uplink.leaked()]
 
     def flows(self) -> bool:
         """Whether something comes out of the tunnel."""
         with Wire(self.internet, self.far_end) as far_end, contextlib.suppress(AssertionError):
-            wait_until(lambda: len(far_end.packets) > 5, within=0.5)
+            wait_until(lambda: far_end.arrived() > 5, within=0.5)
             return True
         return False
 

@@ -29,7 +29,7 @@ IMPORTERS = {
         "commands go through the bus; the CLI is one of its callers",
     ),
     "cryptography": Importers(
-        ("store/secrets.py", "model/keys.py", "engine/archive.py"),
+        ("store/seal.py", "store/passphrase.py", "model/keys.py", "engine/archive.py"),
         "few hands on key material (at rest, on the wire, in a back-up), and most commands need none",
         lazily=True,
     ),

@@ -173,7 +173,8 @@ class Agent:
 
     def _unfinished(self) -> bool:
         last = self._engine.last
-        return last is None or bool(last.drift or last.problems)
+        away = self._engine.resources.secrets.unavailable()
+        return last is None or bool(last.drift or last.problems or away)
 
     async def _in_engine(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -129,8 +129,8 @@ def _difference(before: Record, after: Record) -> str:
 def _value(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(value)) or "none"
-    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-        return ",".join(value) or "none"
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        return ",".join(value)
     if isinstance(value, tuple):
         return f"{sum(len(rules) for _, rules in value)} rules"
     return "none" if value is None else str(value)

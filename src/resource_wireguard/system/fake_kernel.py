@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from resource_wireguard.errors import ResourceError
 from resource_wireguard.host.diff import Action
 from resource_wireguard.host.facts import PeerFacts
 from resource_wireguard.host.render import line_of
 from resource_wireguard.host.state import (
     Address,
+    Attachment,
     Device,
+    DockerNetwork,
     Link,
     NetNamespace,
     Peer,
@@ -30,6 +33,7 @@ from resource_wireguard.host.state import (
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.names import INTERFACE_MAX
 from resource_wireguard.model.net import is_v6, network_of
+from resource_wireguard.system.fake_docker import Conflict, FakeDocker
 
 MAIN_TABLE = 254
 IPV6_MIN_MTU = 1280
@@ -40,6 +44,8 @@ SYSCTLS = {
     "net.ipv6.conf.all.forwarding": "0",
     "net.ipv4.conf.all.src_valid_mark": "0",
     "net.ipv4.conf.all.rp_filter": "0",
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
 }
 
 
@@ -73,10 +79,14 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Interface:
-    """A link and all that lives and dies with it; the first address of a subnet is its primary one."""
+    """A link and all that lives and dies with it; the first address of a subnet is its primary one.
+
+    The bridge of a Docker network of ours is no link of ours, but addresses of ours may lie on it.
+    """
 
     link: Link
     foreign: bool = False
+    bridge: bool = False
     device: Device | None = None
     peers: dict[PublicKey, Peer] = field(default_factory=dict)
     endpoints: dict[PublicKey, str] = field(default_factory=dict)
@@ -85,7 +95,8 @@ class Interface:
 
     def routing(self) -> Iterator[Record]:
         """The part that rtnetlink answers for."""
-        yield self.link
+        if not self.bridge:
+            yield self.link
         for address in self.addresses:
             yield Address(self.link.name, address)
 
@@ -151,6 +162,8 @@ class FakeKernel:
         self.routes: dict[object, Route] = {}
         self.rules: dict[Rule, None] = {}
         self.tables: dict[str, Table] = {}
+        self.docker = FakeDocker()
+        self.protected = True
         self.others: dict[object, Foreign] = {}
         self.refusals: dict[tuple[type[Record], str | None], int] = {}
         self.subscribers: list[FakeEvents] = []
@@ -188,6 +201,8 @@ class FakeKernel:
                 self._sysctl(record)
             case Table():
                 self._table(action, record)
+            case DockerNetwork() | Attachment():
+                self._docker(action)
         if not isinstance(record, Peer | PeerEndpoint | Device):
             self.ring()
 
@@ -361,6 +376,19 @@ class FakeKernel:
             self.tables[table.family] = table  # one nft transaction replaces all of it
         elif self.tables.pop(table.family, None) is None:
             raise Refused(errno.ENOENT)
+
+    def _docker(self, action: Action) -> None:
+        if action.verb == "create" and not self.protected:
+            raise Refused(errno.EPERM, "not made, as its protections could not be")
+        try:
+            self.docker.carry_out(action)
+        except (Conflict, ResourceError) as error:
+            raise Refused(errno.EPERM, str(error)) from None
+        bridges = {network.bridge: network for network in self.docker.networks.values()}
+        for name in [name for name, there in self.interfaces.items() if there.bridge and name not in bridges]:
+            self.remove_link(name)
+        for name, network in bridges.items():
+            self.interfaces.setdefault(name, Interface(Link(name, "", "bridge", network.mtu), bridge=True))
 
     def _existing(self, name: str) -> Interface:
         if name not in self.interfaces:

@@ -186,7 +186,9 @@ def _rules(spec: NamespaceSpec, bridge: str, tunnel: TunnelSpec | None) -> Itera
     if spec.intercontainer:
         yield NftRule(FORWARD, f'iifname "{bridge}" oifname "{bridge}" accept')
     if tunnel:
-        yield from _through(spec.prefixes, bridge, tunnel.interface)
+        carried = _versions(tunnel.addresses)
+        prefixes = [prefix for prefix in spec.prefixes if _versions([prefix]) <= carried]
+        yield from _through(prefixes, bridge, tunnel.interface)
     yield from _closed(bridge)
 
 

@@ -13,7 +13,7 @@ from resource_wireguard.features.isolation.views import DNS_HINT, NamespaceView,
 from resource_wireguard.host.facts import ContainerFacts
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Attachment
-from resource_wireguard.model.specs import AttachedSpec, NamespaceSpec
+from resource_wireguard.model.specs import AttachedSpec, NamespaceSpec, Specs
 
 WITHOUT_NETWORKS = ("host", "none", "container:")
 """Modes of containers whose network cannot be changed: the host's, none, another container's."""
@@ -43,14 +43,12 @@ def connect(engine: Engine, request: Attach) -> Connected:
     if spec.kind != "docker":
         hint = f"run programs in it: resource-wireguard namespace exec {spec.name} -- COMMAND"
         raise InvalidInput(f"namespace '{spec.name}' is no Docker network", hint)
-    if any(attached.container == request.container for attached in spec.attached):
-        raise AlreadyExists(f"container '{request.container}' is in namespace '{spec.name}' already", "")
+    _refuse_held(engine.last_specs, spec, request.container)
     attached = AttachedSpec(container=request.container)
     with engine.change():
         _put(engine, spec, (*spec.attached, attached))
         found = _look_for(engine, spec, request.container)
         before = tuple(sorted(found.networks - {spec.network}))
-        _refuse_held_elsewhere(engine, spec, before, found.name)
         _put(engine, spec, (*spec.attached, replace(attached, before=before)))
         engine.journal(spec.name, f"container {found.name} connected" + _away_from(before))
     report = engine.settle(spec.name)
@@ -111,15 +109,16 @@ def _look_for(engine: Engine, spec: NamespaceSpec, name: str) -> ContainerFacts:
     return found
 
 
-def _refuse_held_elsewhere(
-    engine: Engine, spec: NamespaceSpec, networks: tuple[str, ...], container: str
-) -> None:
-    for other in engine.last_specs.namespaces:
-        if other.name != spec.name and other.network in networks:
-            raise ConflictError(
-                f"container '{container}' is in namespace '{other.name}'",
-                f"take it out first: resource-wireguard namespace disconnect {container} {other.name}",
-            )
+def _refuse_held(specs: Specs, spec: NamespaceSpec, container: str) -> None:
+    for other in specs.namespaces:
+        if all(attached.container != container for attached in other.attached):
+            continue
+        if other.name == spec.name:
+            raise AlreadyExists(f"container '{container}' is in namespace '{spec.name}' already", "")
+        raise ConflictError(
+            f"container '{container}' is in namespace '{other.name}'",
+            f"take it out first: resource-wireguard namespace disconnect {container} {other.name}",
+        )
 
 
 def _others(spec: NamespaceSpec, report: Report, container: str) -> tuple[str, ...]:

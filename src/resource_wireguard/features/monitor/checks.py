@@ -5,9 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from resource_wireguard.engine.feature import Check
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import TunnelView, problem_views
+from resource_wireguard.errors import KeysUnavailable
 from resource_wireguard.host.render import lines_of
 
-CODES = ("engine-available", "observation-complete", "host-in-sync", "tunnel-up", "tunnel-in-sync")
+CODES = (
+    *("engine-available", "observation-complete", "keys-available", "host-in-sync"),
+    *("tunnel-up", "tunnel-in-sync"),
+)
 """Every code there is; the tunnel's two come once a tunnel."""
 
 SHOWN = 3
@@ -15,12 +19,16 @@ SHOWN = 3
 
 
 def checks_of(
-    report: Report, tunnels: Sequence[TunnelView], answered_for: Iterable[str] = ()
+    report: Report,
+    tunnels: Sequence[TunnelView],
+    keys_away: KeysUnavailable | None = None,
+    answered_for: Iterable[str] = (),
 ) -> tuple[Check, ...]:
     """The checks of the host, then those of its tunnels; other owners are answered for elsewhere."""
     return (
         _engine_available(report),
         _observation_complete(report),
+        _keys_available(keys_away),
         _host_in_sync(report, {*(tunnel.name for tunnel in tunnels), *answered_for}),
         *(check for tunnel in tunnels for check in _tunnel(tunnel)),
     )
@@ -41,6 +49,12 @@ def _observation_complete(report: Report) -> Check:
     reason = f": {problem.message}" if problem else ""
     hint = (problem.hint if problem else "") or "see 'resource-wireguard doctor'"
     return Check("observation-complete", False, f"a part of the host did not answer{reason}", hint)
+
+
+def _keys_available(away: KeysUnavailable | None) -> Check:
+    if away is None:
+        return Check("keys-available", True, "the keys can be opened")
+    return Check("keys-available", False, f"keys are not available: {away.message}", away.hint)
 
 
 def _host_in_sync(report: Report, answered_for: set[str]) -> Check:

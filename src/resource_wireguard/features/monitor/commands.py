@@ -109,9 +109,9 @@ def status(monitor: Monitor, engine: Engine, _: StatusRequest) -> Status:
     """A fresh look at the host, and what it means for the service."""
     report = engine.report()
     tunnels = tuple(_status_of(monitor, tunnel, report) for tunnel in engine.last_specs.tunnels)
-    specs = engine.last_specs
+    specs, keys_away = engine.last_specs, engine.resources.secrets.unavailable()
     checks = (
-        *checks_of(report, tunnels, [namespace.owner for namespace in specs.namespaces]),
+        *checks_of(report, tunnels, keys_away, [namespace.owner for namespace in specs.namespaces]),
         *(check for f in engine.features if f.checks for check in f.checks(specs, report)),
     )
     health = "healthy" if all(check.ok for check in checks) else "unhealthy"
