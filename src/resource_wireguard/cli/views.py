@@ -97,7 +97,7 @@ def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
 
 def _interface(tunnel: dict[str, Any]) -> str:
     """Its name, and where it lies if that is not where one would look."""
-    return tunnel["interface"] + (f" in {tunnel['netns']}" if tunnel.get("netns") else "")
+    return f"{tunnel['interface']} in {tunnel['netns']}" if tunnel.get("netns") else str(tunnel["interface"])
 
 
 def _online(tunnel: dict[str, Any]) -> str:

@@ -30,8 +30,8 @@ from resource_wireguard.host.state import (
 )
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.net import network_of
+from resource_wireguard.system.fake_events import FakeEvents
 from resource_wireguard.system.fake_kernel import (
-    FakeEvents,
     FakeKernel,
     Foreign,
     Interface,

@@ -34,6 +34,7 @@ from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.names import INTERFACE_MAX
 from resource_wireguard.model.net import is_v6, network_of
 from resource_wireguard.system.fake_docker import Conflict, FakeDocker
+from resource_wireguard.system.fake_events import FakeEvents
 
 MAIN_TABLE = 254
 IPV6_MIN_MTU = 1280
@@ -123,32 +124,6 @@ class Interface:
         for key in self.peers:
             learned = self.learned.get(key, PeerFacts())
             yield (self.link.name, key), replace(learned, endpoint=self.endpoints.get(key))
-
-
-class FakeEvents:
-    """An eventfd that counts what changed since the last look."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def fileno(self) -> int:
-        """For select(2)."""
-        return self._descriptor
-
-    def drain(self) -> int:
-        """How many changes were queued."""
-        try:
-            return os.eventfd_read(self._descriptor)
-        except BlockingIOError:
-            return 0
-
-    def ring(self) -> None:
-        """One more change."""
-        os.eventfd_write(self._descriptor, 1)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._descriptor)
 
 
 class FakeKernel:

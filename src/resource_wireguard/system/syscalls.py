@@ -1,4 +1,4 @@
-"""Linux calls that Python 3.11 has no functions for: of namespaces, mounts and inotify; OSError as usual.
+"""Linux calls that Python 3.11 has no functions for: namespaces, mounts and others; OSError as usual.
 
 What setns(2) and unshare(2) change belongs to the calling thread, so both are done in threads that end soon.
 """
@@ -13,6 +13,8 @@ CLONE_NEWNS, CLONE_NEWNET = 0x0002_0000, 0x4000_0000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 0x1000, 0x4000, 0x8_0000, 0x10_0000
 MNT_DETACH = 2
+
+PR_SET_DUMPABLE = 4
 
 IN_DELETE, IN_NONBLOCK, IN_CLOEXEC = 0x200, os.O_NONBLOCK, os.O_CLOEXEC
 
@@ -40,6 +42,11 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
 def unmount(target: str) -> None:
     """Take a mount away, even while it is used; whoever uses it keeps it."""
     _call("umount2", os.fsencode(target), MNT_DETACH)
+
+
+def make_undumpable() -> None:
+    """No core of this process, whatever core_pattern says, and no one but root may look inside (prctl(2))."""
+    _call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def watch_deletions(folder: str) -> int:
