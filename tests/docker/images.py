@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.netns.harness import Namespace, in_namespace
+from tests.netns.harness import CHECKOUT, Namespace, in_namespace
 
 from docker import DockerClient
 
@@ -138,3 +138,26 @@ class _PackageProxy(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def wheels() -> Path:
+    """What the lock pins, as scripts/wheels gets it; kept until the lock changes."""
+    lock = hashlib.sha256((CHECKOUT / "requirements/runtime.txt").read_bytes()).hexdigest()[:16]
+    folder = CACHE / f"wheels-{lock}"
+    if not folder.exists():
+        fresh = folder.with_suffix(f".{os.getpid()}")
+        _tool(str(CHECKOUT / "scripts/wheels"), str(fresh))
+        fresh.replace(folder)
+    return folder
+
+
+def copied_checkout(folder: Path) -> Path:
+    """A checkout with wheels in it, as somebody has it whose builds reach no package index."""
+    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, folder)
+    for name in ("docs/resource-wireguard.1", "requirements/runtime.txt"):
+        (folder / name).parent.mkdir()
+        shutil.copy(CHECKOUT / name, folder / name)
+    shutil.copytree(CHECKOUT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(wheels(), folder / "wheels")
+    return folder

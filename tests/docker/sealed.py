@@ -11,12 +11,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from docker.models.containers import Container
-from tests.docker.daemon import Daemon
+from tests.docker.daemon import Daemon, daemon_in
 from tests.docker.images import make_shell
 from tests.netns.harness import Agent, Lab, Namespace, key_pair, new_name, plain_peer, wait_until
 
@@ -237,6 +237,12 @@ def _removed(container: Container) -> None:
         container.remove(force=True)
 
 
-def names(containers: Sequence[dict[str, Any]]) -> list[str]:
-    """Those of a NamespaceView's containers."""
-    return [container["name"] for container in containers]
+@contextlib.contextmanager
+def sealed_lab(engine: str) -> Iterator[Sealed]:
+    """All of it, with a namespace 'web' through the tunnel."""
+    with contextlib.ExitStack() as exits:
+        lab = Lab(engine)
+        exits.callback(lab.close)
+        sealed = Sealed(lab, exits.enter_context(daemon_in(lab.server)), exits)
+        sealed.agent.call("namespace.create", name="web", tunnel=sealed.tunnel)
+        yield sealed

@@ -1,14 +1,12 @@
 """Nothing leaves but through the tunnel: whatever dies, is taken down or is made anew meanwhile."""
 
-import contextlib
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
-from tests.docker.daemon import daemon_in
-from tests.docker.sealed import Sealed
-from tests.netns.harness import Lab, run, wait_until
+from tests.docker.sealed import Sealed, sealed_lab
+from tests.netns.harness import run, wait_until
 
 TABLE = ("inet", "resource-wireguard")
 
@@ -16,12 +14,7 @@ TABLE = ("inet", "resource-wireguard")
 @pytest.fixture(scope="module")
 def sealed(engine: str) -> Iterator[Sealed]:
     """A lab of its own: its daemon is restarted and killed. One container sends from it all the time."""
-    lab = Lab(engine)
-    with contextlib.ExitStack() as exits:
-        exits.callback(lab.close)
-        daemon = exits.enter_context(daemon_in(lab.server))
-        sealed = Sealed(lab, daemon, exits)
-        sealed.agent.call("namespace.create", name="web", tunnel=sealed.tunnel)
+    with sealed_lab(engine) as sealed:
         sealed.sender("wg-web", name="sender", restart_policy={"Name": "always"})
         sealed.wait_for_flow()
         yield sealed

@@ -252,13 +252,14 @@ def sole_owner(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            holder = next(iter(os.pread(lock, 100, 0).decode(errors="replace").split()), "unknown")
             raise AlreadyRunning(
                 f"an agent (pid {holder}) owns {run_dir.parent} already",
                 "stop it with 'resource-wireguard manage stop', or use another CONFIG_DIR",
             ) from None
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        # On the host, the pid of an agent in a container is a stranger's.
+        os.pwrite(lock, f"{os.getpid()}\n{Path('/proc/self/ns/pid').readlink()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)

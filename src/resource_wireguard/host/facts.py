@@ -129,8 +129,9 @@ class Survey(msgspec.Struct, frozen=True):
     """What others use on this host, ours included: asked before something new is chosen.
 
     reserved_ports is what a port registry on this host has given away, and to whom. ipv6 says whether new
-    interfaces can be given IPv6 addresses here: in many containers they cannot. docker_networks are names;
-    they and Docker's prefixes are in it where Docker was asked.
+    interfaces can be given IPv6 addresses here: in many containers they cannot. docker_networks are names,
+    docker_asks_outside is for containers that are told no DNS server (see ContainerFacts); both, and Docker's
+    prefixes, are in it where Docker was asked.
     """
 
     prefixes: frozenset[str] = frozenset()
@@ -140,6 +141,7 @@ class Survey(msgspec.Struct, frozen=True):
     reserved_ports: Mapping[int, str] = {}
     ipv6: bool = True
     docker_networks: frozenset[str] = frozenset()
+    docker_asks_outside: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):

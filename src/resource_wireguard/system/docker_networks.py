@@ -12,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from resource_wireguard.errors import NotFound, ResourceError
 from resource_wireguard.host.diff import Action
-from resource_wireguard.host.facts import ContainerFacts, DockerFacts, Problem, Questions
+from resource_wireguard.host.facts import ContainerFacts, DockerFacts, Problem, Questions, Survey
 from resource_wireguard.host.ownership import DOCKER_LABEL, NAMESPACE_LABEL
 from resource_wireguard.host.state import Attachment, DockerNetwork, Record
 from resource_wireguard.model.net import is_v6
@@ -68,12 +70,17 @@ class DockerNetworks:
         facts = DockerFacts(True, bridges, {container.name: container for container in containers})
         return [*networks, *held], facts, ()
 
-    def survey(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Names and prefixes of all networks there are, whoever made them."""
+    def survey(self, host: Survey) -> Survey:
+        """What is in use on the host, with the networks that Docker has, whoever made them."""
         with closing(connect(CHANGED_WITHIN)) as client, refusals("Docker"):
             found = client.api.networks()
-        names = frozenset(str(network["Name"]) for network in found)
-        return names, frozenset(prefix for network in found for prefix in _prefixes(network))
+            version = _version(client)
+        return replace(
+            host,
+            docker_networks=frozenset(network["Name"] for network in found),
+            prefixes=host.prefixes.union(*map(_prefixes, found)),
+            docker_asks_outside=_asks_outside(version),
+        )
 
     def apply(self, action: Action) -> None:
         """One network made or removed, or one container attached to just the networks it is to have."""
@@ -114,7 +121,7 @@ class DockerNetworks:
         ours = {network.name for network in networks}
         with refusals("Docker"):
             found = client.api.containers(all=True)
-            version = int(client.version()["Version"].split(".")[0])
+            version = _version(client)
         before, self._dns = self._dns, {}
         for one in found:
             name = one["Names"][0].lstrip("/")
@@ -131,6 +138,11 @@ class DockerNetworks:
                 networks=attached,
                 asks_outside=not servers and _asks_outside(version),
             )
+
+
+def _version(client: "DockerClient") -> int:
+    """The first number of the daemon's version."""
+    return int(client.version()["Version"].split(".")[0])
 
 
 def _ours(client: "DockerClient") -> list[dict[str, Any]]:

@@ -131,6 +131,7 @@ class FakeHost(FakeKernel):
             frozenset(self.interfaces),
             self.public_address,
             docker_networks=frozenset({*self.docker.networks, *self.docker.foreign} if docker else ()),
+            docker_asks_outside=self.docker.asks_outside,
         )
 
     def read_foreign(self, interface: str) -> Found:

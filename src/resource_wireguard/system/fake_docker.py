@@ -18,7 +18,8 @@ class Conflict(Exception):
 class FakeDocker:
     """Public fields are the knobs of tests: foreign maps names of others' networks to their prefixes.
 
-    refusal is what it fails with, None while it answers; asked counts how often it was spoken to.
+    asks_outside is what becomes of DNS queries. refusal is what it fails with, None while it answers; asked
+    counts how often it was spoken to.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class FakeDocker:
         self.foreign: dict[str, str] = {"bridge": "172.17.0.0/16"}
         self.containers: dict[str, ContainerFacts] = {}
         self.refusal: ResourceError | None = None
+        self.asks_outside = False
         self.asked = 0
 
     def run(self, name: str, *networks: str, mode: str = "default", asks_outside: bool = False) -> None:

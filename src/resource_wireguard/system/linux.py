@@ -5,8 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from msgspec.structs import replace
-
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.diff import Plan
 from resource_wireguard.host.facts import (
@@ -123,8 +121,7 @@ class LinuxHost:
         found = survey(self._places, reserved_ports(self._port_registry) if registry else {})
         if not docker:
             return found
-        names, prefixes = self._docker.survey()
-        return replace(found, docker_networks=names, prefixes=found.prefixes | prefixes)
+        return self._docker.survey(found)
 
     def read_foreign(self, interface: str) -> Found:
         """A WireGuard interface that is not ours, whoever made it."""

@@ -8,7 +8,7 @@ import click
 from resource_wireguard.cli import enter, output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
-from resource_wireguard.cli.options import confirm, force_option, format_option, given
+from resource_wireguard.cli.options import confirm, force_option, format_option, given, show_notes
 
 WITHIN = 90.0
 """Seconds that a change may take: Docker is slow where the host is busy."""
@@ -43,6 +43,7 @@ def create(name: str, tunnel: str | None, netns: bool, format_: str, **more: Any
     request = given(name=name, tunnel=tunnel, kind=kind, **wanted)
     made = call("namespace.create", request, within=WITHIN)
     output.show(made, format_, namespace_lines)
+    show_notes(made)
 
 
 @namespace.command(

@@ -12,6 +12,7 @@ from resource_wireguard.engine.site import site_seed
 from resource_wireguard.errors import ConflictError, HostError, InvalidInput
 from resource_wireguard.features.isolation import choose, netns, tables
 from resource_wireguard.features.isolation.views import NamespaceView, containers_of, namespace_view
+from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.state import DockerNetwork, Link, NetNamespace
 from resource_wireguard.model.names import check_name, not_found
 from resource_wireguard.model.specs import NamespaceSpec, Specs, TunnelSpec
@@ -20,6 +21,12 @@ Kind = Literal["docker", "netns"]
 
 MTU = 1420
 """Bytes: WireGuard's on Ethernet, for a namespace whose tunnel is not up yet."""
+
+
+ASKS_OUTSIDE = (
+    "here Docker asks for the DNS queries of containers from the host, outside the tunnel, unless they are "
+    "started with --dns ADDRESS: see docs/isolation.md"
+)
 
 
 class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,12 +75,15 @@ def create(engine: Engine, request: Create) -> NamespaceView:
     )
     if spec.kind == "netns":
         netns.refuse(engine, tunnel, spec)
+    survey = Survey()
+    if spec.kind == "docker":
+        engine.progress("asking Docker what is in use")
+        survey = engine.resources.host.survey(docker=True)
+        spec = _with_network(engine, specs, spec, request, survey)
     with engine.change():
-        if spec.kind == "docker":
-            spec = _with_network(engine, specs, spec, request)
         tables.put(engine.resources.store, spec)
         engine.journal(spec.name, f"namespace stored: through {spec.tunnel or 'nothing'}")
-    return _made(engine, spec)
+    return replace(_made(engine, spec), notes=(ASKS_OUTSIDE,) if survey.docker_asks_outside else ())
 
 
 def delete(engine: Engine, request: Named) -> Deleted:
@@ -161,10 +171,10 @@ def require_docker(report: Report) -> None:
         raise HostError(problem.message, problem.hint)
 
 
-def _with_network(engine: Engine, specs: Specs, spec: NamespaceSpec, request: Create) -> NamespaceSpec:
-    """With prefixes that nobody uses; HostError or PermissionDenied where Docker cannot be asked."""
-    engine.progress("asking Docker what is in use")
-    survey = engine.resources.host.survey(docker=True)
+def _with_network(
+    engine: Engine, specs: Specs, spec: NamespaceSpec, request: Create, survey: Survey
+) -> NamespaceSpec:
+    """With prefixes that nobody uses."""
     choose.refuse_taken_network(spec, survey)
     seed = site_seed(engine.resources.store)
     chosen = choose.prefixes(request.subnet, request.subnet6, seed, spec.number, specs, survey)

@@ -30,7 +30,7 @@ from resource_wireguard.host.state import (
     Sysctl,
 )
 from resource_wireguard.model.names import bridge_name
-from resource_wireguard.model.net import is_v6
+from resource_wireguard.model.net import host_prefix, is_v6
 from resource_wireguard.model.specs import NamespaceSpec, Specs, TunnelSpec
 
 DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
@@ -40,8 +40,10 @@ FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 BRIDGED = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-call-ip6tables"}
 """With these, what one container sends another over the bridge passes the forward chains (br_netfilter)."""
 
-RULES = (RULE_PRIORITY_LAST - RULE_PRIORITY_FIRST) // 2
-"""Priorities there are for our rules: the lower half of the range, before those of any tunnel."""
+RULES = (RULE_PRIORITY_LAST - RULE_PRIORITY_FIRST) // 2 - 1
+"""Priorities there are for our rules: the lower half of the range but its first, before any tunnel's."""
+
+MAIN_TABLE = 254
 
 TUNNEL_METRIC, UNREACHABLE_METRIC = 1, 9999
 
@@ -149,7 +151,7 @@ def _routing(spec: NamespaceSpec, tunnel: TunnelSpec | None) -> Iterator[Record]
     The rule by source names no interface, so that strict reverse path filters find the tunnel too.
     """
     table = NAMESPACE_TABLE_BASE + spec.number
-    priority = RULE_PRIORITY_FIRST + spec.number % RULES
+    priority = RULE_PRIORITY_FIRST + 1 + spec.number % RULES
     for prefix in spec.prefixes:
         yield Rule(priority, 6 if is_v6(prefix) else 4, table, source=prefix)
     for version in sorted(_versions(spec.prefixes)):
@@ -158,6 +160,19 @@ def _routing(spec: NamespaceSpec, tunnel: TunnelSpec | None) -> Iterator[Record]
         yield Route(default, None, table, UNREACHABLE_METRIC)
         if tunnel and version in _versions(tunnel.addresses):
             yield Route(default, tunnel.interface, table, TUNNEL_METRIC)
+    if tunnel and 6 in _versions(spec.prefixes):
+        yield from _way_back(tunnel.addresses, table, priority)
+
+
+def _way_back(addresses: Iterable[str], table: int, priority: int) -> Iterator[Rule]:
+    """What the tunnel's own IPv6 address sends to the world leaves by the tunnel.
+
+    Answers come to that address, and firewalld's reverse path filter for IPv6 wants the route back to lead
+    where they came from. IPv4's filter, the kernel's own, looks later: when they are the container's again.
+    """
+    for prefix in map(host_prefix, filter(is_v6, addresses)):
+        yield Rule(RULE_PRIORITY_FIRST, 6, MAIN_TABLE, suppress_prefixlength=0, source=prefix)
+        yield Rule(priority, 6, table, source=prefix)
 
 
 def _opened(spec: NamespaceSpec, bridge: str) -> Iterator[Record]:

@@ -214,6 +214,12 @@ def test_dns_that_docker_asks_from_the_host_is_a_leak(host: FakeHost, call: Call
     assert shown["containers"][0]["dns"] == "host"
 
 
+def test_create_tells_of_dns_that_would_leave(host: FakeHost, call: Call, home: Any) -> None:
+    host.docker.asks_outside = True
+    (note,) = call("namespace.create", name="private", tunnel="home")["notes"]
+    assert "--dns" in note
+
+
 # containers -------------------------------------------------------------------------------------------
 
 
