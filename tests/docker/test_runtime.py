@@ -128,7 +128,7 @@ def test_a_peer_outside_reaches_the_tunnel_by_the_published_port(lab: Lab, runni
 
 
 def reach(lab: Lab, tunnel: dict[str, Any], config: str, *beyond: str) -> None:
-    """A fresh session: one with an engine that has died is given up only after 15 s (WireGuard's paper, 6.1)."""
+    """A fresh session: one with an engine that has died is given up after 15 s (WireGuard's paper, 6.1)."""
     with plain_peer(lab.laptop, config, "userspace"):
         for address in (address_of(tunnel), *beyond):
             wait_until(lambda to=address: lab.laptop.ping(to), what=f"an answer from {address}")

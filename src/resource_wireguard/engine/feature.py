@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from resource_wireguard.engine.ports import Clock, Host, Secrets, Store
+from resource_wireguard.engine.ports import Clock, Host, Secrets, Store, Tunnels
 from resource_wireguard.host.facts import Facts, Questions
 from resource_wireguard.host.state import Piece
 from resource_wireguard.model.settings import Settings
@@ -55,7 +55,7 @@ class Feature(msgspec.Struct, frozen=True):
     find in the facts. sources run for ever and learn. observed is told of each look at the host, with the
     specs that are wanted; ending comes once, last. recorded names those of its tables that hold what was
     observed rather than said, such as counters: undo and back-ups leave them alone. checks are its part of
-    the service's health.
+    the service's health. tunnels is offered by the feature that keeps them, so that others can change them.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Feature(msgspec.Struct, frozen=True):
     observed: Callable[[Resources, Specs, Facts], None] | None = None
     ending: Callable[[Resources], None] | None = None
     checks: Callable[[Specs, "Report"], Sequence[Check]] | None = None
+    tunnels: Tunnels | None = None
 
     def stopped(self) -> "Feature":
         """The feature as it is while the service is stopped."""

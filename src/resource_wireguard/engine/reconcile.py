@@ -18,13 +18,17 @@ ROUNDS = 3
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a pass saw and did. drift is what the last diff still holds: empty means success."""
+    """What a pass saw and did. drift is what the last diff still holds: empty means success.
+
+    specs are what it was to bring about.
+    """
 
     facts: Facts
     desired: HostState = HostState()
     done: Plan = ()
     drift: Plan = ()
     problems: tuple[Problem, ...] = ()
+    specs: Specs = Specs()
 
     @property
     def observation(self) -> Observation:
@@ -105,7 +109,8 @@ def compare(world: World, specs: Specs, facts: Facts) -> Report:
     seen = facts.observation
     known = lend(compile_specs(world.features, specs, facts), seen.state)
     drift = diff(known.desired, known.actual, complete=seen.complete)
-    return Report(facts, known.desired, drift=drift, problems=seen.problems + known.problems)
+    problems = seen.problems + known.problems
+    return Report(facts, known.desired, drift=drift, problems=problems, specs=specs)
 
 
 def reconcile(

@@ -197,10 +197,14 @@ class PeerEndpoint(Record, frozen=True):
 
 
 class Address(Record, frozen=True):
-    """An address with its prefix length on one of our links."""
+    """An address with its prefix length on one of our links.
+
+    bare: the kernel makes no route to its network (IFA_F_NOPREFIXROUTE), which another link may have.
+    """
 
     interface: str  # type: ignore[misc]
     address: str
+    bare: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -211,13 +215,15 @@ class Address(Record, frozen=True):
 class Route(Record, frozen=True):
     """A route of our protocol; interface None makes it 'unreachable' (fail closed).
 
-    metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6. netns is that of its interface.
+    metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6. source is the address that this host's own
+    packets have on that way; None leaves it to the kernel. netns is that of its interface.
     """
 
     prefix: str
     interface: str | None  # type: ignore[misc]
     table: int = 254
     metric: int = 0
+    source: str | None = None
     netns: str | None = None
 
     @property
@@ -240,20 +246,8 @@ class Attachment(Record, frozen=True):
 
 
 KINDS: tuple[type[Record], ...] = (
-    *(
-        Sysctl,
-        Table,
-        Rule,
-        NetNamespace,
-        Link,
-        Device,
-        Peer,
-        PeerEndpoint,
-        Address,
-        Route,
-        DockerNetwork,
-        Attachment,
-    ),
+    *(Sysctl, Table, Rule, NetNamespace, Link, Device, Peer, PeerEndpoint, Address, Route),
+    *(DockerNetwork, Attachment),
 )
 """In the order of making: what protects comes first and, since removal runs backwards, goes last. Docker is
 slow and may hang: no tunnel waits for it."""
@@ -366,12 +360,17 @@ def _check_addresses(state: HostState) -> None:
         link = links.get(address.interface)
         place = link.netns if link else None
         held = holders.setdefault((address.address.partition("/")[0], place), address)
-        if held is not address:
+        if held is not address and not _are_of_one_tunnel(held, address, state):
             raise ConflictError(
                 f"tunnels '{state.owner_of(held)}' and '{state.owner_of(address)}' both have the address "
                 f"{address.address}",
                 "give one of them another address with --address",
             )
+
+
+def _are_of_one_tunnel(one: Address, other: Address, state: HostState) -> bool:
+    """Whether two interfaces are devices of the same tunnel, which answer to the same addresses."""
+    return one.interface != other.interface and state.owner_of(one) == state.owner_of(other) != ""
 
 
 def _check_allowed_ips(state: HostState) -> None:

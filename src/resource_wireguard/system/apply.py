@@ -227,7 +227,7 @@ class Application:
         if verb == "delete":
             netlink.delete_address(place.kernel, seen.index, address.address)
         else:
-            netlink.add_address(place.kernel, seen.index, address.address)
+            netlink.add_address(place.kernel, seen.index, address.address, bare=address.bare)
 
     def _route(self, verb: Verb, route: Route) -> None:
         kernel = self._places.of(route.netns).kernel

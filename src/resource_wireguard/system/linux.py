@@ -1,6 +1,6 @@
 """The real host: observe and apply, assembled of one driver for each kind of kernel object."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -143,6 +143,16 @@ class LinuxHost:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
         self._subscribers.append(NetlinkEvents())
         return self._subscribers[-1]
+
+    def handshakes(self, interfaces: Iterable[str]) -> Mapping[tuple[str, PublicKey], float]:
+        """The latest handshakes on some of our interfaces, asked of their engines alone."""
+        found = [
+            link
+            for name in interfaces
+            for place in self._places
+            if (seen := netlink.link(place.kernel, name)) and (link := self._our_link(seen, place))
+        ]
+        return self._wireguard.handshakes(found)
 
     def _follow(self) -> None:
         """Hear from our namespaces, too; where that is not to be had, the pass every 30 s finds it."""

@@ -9,7 +9,7 @@ from resource_wireguard.host.state import Link
 from resource_wireguard.system import genetlink, uapi
 from resource_wireguard.system.messages import KernelRefused
 from resource_wireguard.system.places import Places
-from resource_wireguard.system.reading import Memory, Reading
+from resource_wireguard.system.reading import Memory, PeerKey, Reading
 from resource_wireguard.system.transaction import DeviceChange, Transaction
 
 
@@ -36,15 +36,28 @@ class WireGuard:
         All userspace engines are asked before the first answer is awaited, so they work at the same time,
         and hung ones do not add up.
         """
-        asked = {link.name: link for link in links}
-        self._forget_all_but(asked)
+        wanted = tuple(links)
+        self._forget_all_but({link.name for link in wanted})
+        return self._answers(wanted)
+
+    def handshakes(self, links: Iterable[Link]) -> dict[PeerKey, float]:
+        """The latest handshakes on some interfaces; none of one that does not answer."""
+        readings, _ = self._answers(links)
+        return {
+            key: facts.latest_handshake
+            for reading in readings
+            for key, facts in reading.facts.items()
+            if facts.latest_handshake is not None
+        }
+
+    def _answers(self, links: Iterable[Link]) -> tuple[list[Reading], list[Problem]]:
         problems: list[Problem] = []
         answers: list[tuple[str, Callable[[], Reading]]] = []
-        for interface, link in asked.items():
+        for link in links:
             try:
-                answers.append((interface, self._question(link)))
+                answers.append((link.name, self._question(link)))
             except HostError as error:
-                problems.append(_problem(error, interface))
+                problems.append(_problem(error, link.name))
         readings: list[Reading] = []
         for interface, answer in answers:
             try:

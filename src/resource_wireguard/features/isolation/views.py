@@ -38,8 +38,8 @@ class NamespaceView(msgspec.Struct, frozen=True, kw_only=True):
     """A namespace as asked for and as it is; drift holds the lines of 'plan' that concern it.
 
     state is 'up', 'isolated' (no way out: no tunnel, or none that runs), 'degraded' (what holds it in, or its
-    network, is not as it should be), 'leaking' (something in it has another way out) or 'down'. network is its
-    Docker network or network namespace. notes are for whoever made it.
+    network, is not as it should be), 'leaking' (something in it has another way out) or 'down'. network names
+    its Docker network or network namespace. notes are for whoever made it.
     """
 
     name: str
