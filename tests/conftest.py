@@ -12,7 +12,7 @@ from tests.lanes import LANES, lane_index
 CHECKOUT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
-settings.register_profile("unhurried", deadline=None)  # how long a case takes says more of the machine than of us
+settings.register_profile("unhurried", deadline=None)  # how long a case takes says more of the machine
 settings.load_profile("unhurried")
 
 
