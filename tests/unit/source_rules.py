@@ -46,6 +46,11 @@ IMPORTERS = {
         "one place says what the daemon's refusals mean, and most commands never ask it",
         lazily=True,
     ),
+    "hvac": Importers(
+        ("store/vault.py",),
+        "one place says what a Vault's refusals mean, and only an agent that has one pays for it",
+        lazily=True,
+    ),
     "sqlite3": Importers(
         ("store/*.py",), "SQL that is not behind the store's port cannot move to another database"
     ),

@@ -32,7 +32,7 @@ INSTALLED_WITHIN = 540.0
 
 RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
 UNIT_FILES = ("service.env", "service.env.new", "container.json")
-DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key")
+DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key", "master.key.new")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
 
 SECONDS = Number(1, 3600)

@@ -11,6 +11,7 @@ from resource_wireguard.host.state import Route
 from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.vault import TransitKey, VaultPlace
 
 
 class Clock(Protocol):
@@ -98,9 +99,19 @@ class Secrets(Protocol):
         """Open with a passphrase, which is erased; InvalidInput for a wrong one, or where none is needed."""
 
     def rekey(
-        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
     ) -> Custody:
-        """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
+        """A new master key, from another source if one is named; all secrets are sealed anew, or none is.
+
+        offer is what that source needs: a passphrase, which is erased, or the transit key that wraps.
+        """
+
+    def migrate(self, place: VaultPlace | None, progress: Callable[[str], None]) -> int:
+        """Move all secrets into a Vault (None: the one in use); how many were moved. Goes on where a call
+        before broke off. ConflictError for a place that is not ours alone, and nothing is changed."""
+
+    def migrate_back(self, progress: Callable[[str], None]) -> int:
+        """Seal all secrets in the database again, and leave the Vault; how many were moved."""
 
     def new_private_key(self) -> PrivateKey:
         """A fresh Curve25519 private key."""
