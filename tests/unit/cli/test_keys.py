@@ -16,6 +16,7 @@ HERE: dict[str, Any] = {
     "secrets": 12,
     "available": True,
     "problem": None,
+    "vault": None,
 }
 PROBLEM = {"message": "the keys are locked: they need the passphrase", "hint": "run it"}
 LOCKED: dict[str, Any] = {**HERE, "source": "passphrase", "available": False, "problem": PROBLEM}
@@ -79,4 +80,4 @@ def test_a_person_types_a_new_passphrase_twice_and_unseen(
         terminal.type(f"{WORDS}\n")
     assert terminal.end() == 0
     assert WORDS not in terminal.text
-    assert asked(agent, "keys.rekey") == [{"to": "passphrase", "passphrase": WORDS}]
+    assert asked(agent, "keys.rekey") == [{"to": "passphrase", "place": {}, "passphrase": WORDS}]
