@@ -199,6 +199,27 @@ def _migrate_and_die(world: World, way: str, when: str, killed: int) -> None:
         os._exit(1)
 
 
+def test_keys_that_were_read_come_back_from_a_vault_that_is_lost(world: World, bao: Bao) -> None:
+    secrets = world.migrated(**KEYS)
+    with world.change():
+        secrets.put("tunnel/1/private", b"newer")
+    secrets = world.open()  # what 'undo' alone needs is not read at a start
+    bao.kill()
+    for _ in range(2):
+        with pytest.raises(KeysUnavailable, match="cannot be reached"):
+            secrets.migrate_back(silent)
+    vault = secrets.custody().vault
+    assert vault and (vault.inside, vault.keys_in) == (0, "file")
+    assert world.open().get_many("") == {**KEYS, "tunnel/1/private": b"newer"}
+
+    bao.restart()
+    secrets = world.open()
+    secrets.migrate_back(silent)
+    assert secrets.custody().vault is None
+    world.undo()
+    assert secrets.get("tunnel/1/private") == KEYS["tunnel/1/private"]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_killed_at_every_step_nothing_is_lost(world: World, way: str, when: str) -> None:
