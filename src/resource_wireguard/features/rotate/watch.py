@@ -55,7 +55,6 @@ async def follow(agent: Listener) -> None:
     """Look, as often as it is worth it, for ever."""
     watch, said = Watch(), ""
     while True:
-        begun = time.monotonic()
         try:
             rotating, refused = await agent.ask(watch.look), ""
         except ResourceError as error:
@@ -64,7 +63,7 @@ async def follow(agent: Listener) -> None:
                 log.warning("a rotation does not go on: %s", refused)
         said = refused
         if rotating:
-            await asyncio.sleep(max(LOOK_EVERY, SHARE * (time.monotonic() - begun)))
+            await asyncio.sleep(watch.pause)
         else:
             await agent.wait(IDLE)
 
@@ -75,6 +74,7 @@ class Watch:
     def __init__(self) -> None:
         self._moved: dict[int, float] = {}
         self._silent: dict[int, tuple[float, int]] = {}
+        self.pause = LOOK_EVERY
 
     def look(self, engine: Engine) -> bool:
         """Bring every rotation as far as it can go now; whether one is running."""
@@ -83,7 +83,10 @@ class Watch:
         self._forget_aged(engine)
         specs = engine.specs()
         rotating = any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels)
-        if rotating and (engine.pass_is_due() or _has_moved(engine, specs)):
+        begun = time.monotonic()
+        moved = rotating and (engine.pass_is_due() or _has_moved(engine, specs))
+        self.pause = max(LOOK_EVERY, SHARE * (time.monotonic() - begun))
+        if moved:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):

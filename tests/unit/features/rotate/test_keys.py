@@ -135,6 +135,7 @@ def test_no_undo_brings_half_a_rotation_back(stage: Stage) -> None:
 def test_the_log_of_changes_holds_no_retired_key(stage: Stage) -> None:
     stage.call("rotate.keys", tunnel="home", now=True, keep=0)
     assert stage.engine.resources.store.query("SELECT * FROM change_log") == []
+    assert stage.engine.resources.secrets.get_many("tunnel/1/retired/") == {}
 
 
 def test_a_retired_key_is_kept_for_a_while_and_can_be_asked_for(stage: Stage) -> None:
