@@ -14,6 +14,9 @@ from tests.docker.images import copied_checkout, make_debian, package_proxy
 from tests.docker.service import NAME, Service
 from tests.netns.harness import Lab, lines_of, new_name, plain_peer, wait_until
 
+# The first of them has the image built, and before that perhaps a Debian: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 PORT = 51820
 MEMORY = 100 * 2**20
 
@@ -128,7 +131,7 @@ def test_a_peer_outside_reaches_the_tunnel_by_the_published_port(lab: Lab, runni
 
 
 def reach(lab: Lab, tunnel: dict[str, Any], config: str, *beyond: str) -> None:
-    """A fresh session: one with an engine that has died is given up after 15 s (WireGuard's paper, 6.1)."""
+    """By a fresh session: one with an engine that has died is given up only after 15 s."""
     with plain_peer(lab.laptop, config, "userspace"):
         for address in (address_of(tunnel), *beyond):
             wait_until(lambda to=address: lab.laptop.ping(to), what=f"an answer from {address}")
