@@ -39,6 +39,7 @@ _TEMPLATE = """\
 [Unit]
 Description=WireGuard networking of this host
 After=network.target
+Before=docker.service
 
 [Service]
 Type=notify
