@@ -14,6 +14,9 @@ from tests.docker.images import copied_checkout, make_debian, package_proxy
 from tests.docker.service import NAME, Service
 from tests.netns.harness import Lab, lines_of, new_name, plain_peer, wait_until
 
+# The first of them has the image built, and before that perhaps a Debian: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 PORT = 51820
 MEMORY = 100 * 2**20
 

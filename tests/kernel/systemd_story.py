@@ -150,6 +150,29 @@ def an_engine_in_user_space_outlives_the_unit() -> None:
     assert "healthy" in cli("status")
 
 
+def network_namespaces_come_with_a_wider_unit_and_outlive_it() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "resource_wireguard", "namespace", "create", "work", "home", "--netns"],
+        capture_output=True,
+        text=True,
+    )
+    assert (refused.returncode, "--allow-netns" in refused.stderr) == (1, True), refused.stderr
+    manage("install", "--allow-netns")
+    manage("restart")
+    assert "healthy" in cli("status")
+    cli("interface", "create", "work")
+    cli("namespace", "create", "work", "work", "--netns")
+    inside = "wg-work" in run("ip", "-n", "wg-work", "-brief", "link")
+    assert inside, "an interface that the host sees under /run/netns"
+    assert cli("namespace", "exec", "work", "--", "id", "-u") == "0\n"
+    index = Path("/run/netns/wg-work").stat().st_ino
+    run("systemctl", "restart", UNIT)
+    assert Path("/run/netns/wg-work").stat().st_ino == index
+    assert "healthy" in cli("status")
+    cli("namespace", "delete", "work", "--force")
+    assert not Path("/run/netns/wg-work").exists()
+
+
 def uninstall_leaves_nothing() -> None:
     manage("uninstall", "--force")
     assert (link(), engines()) == (None, [])
@@ -169,6 +192,7 @@ STORY = (
     an_agent_that_hangs_is_replaced,
     stop_takes_the_tunnels_down,
     an_engine_in_user_space_outlives_the_unit,
+    network_namespaces_come_with_a_wider_unit_and_outlive_it,
     uninstall_leaves_nothing,
 )
 

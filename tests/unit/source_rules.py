@@ -33,6 +33,11 @@ IMPORTERS = {
         "few hands on key material (at rest, on the wire, in a back-up), and most commands need none",
         lazily=True,
     ),
+    "ctypes": Importers(
+        ("system/syscalls.py",),
+        "calls without a type checker belong in one place, and most processes need none",
+        lazily=True,
+    ),
     "segno": Importers(
         ("cli/*.py", "features/*/cli/*.py"), "a QR code is a way to print, needed by one command", lazily=True
     ),

@@ -30,7 +30,7 @@ def tunnel_lines(tunnel: dict[str, Any]) -> Iterator[str]:
         [
             ("tunnel", tunnel["name"]),
             ("state", tunnel["state"]),
-            ("interface", tunnel["interface"]),
+            ("interface", _interface(tunnel)),
             ("engine", tunnel["engine"] or ""),
             ("listen port", str(tunnel["listen_port"])),
             ("endpoint", tunnel["endpoint"] or ""),
@@ -76,7 +76,7 @@ def _tunnel_row(tunnel: dict[str, Any]) -> tuple[str, ...]:
     return (
         tunnel["name"],
         tunnel["state"],
-        tunnel["interface"],
+        _interface(tunnel),
         str(tunnel["listen_port"]),
         tunnel["endpoint"] or "-",
         ", ".join(tunnel["addresses"]),
@@ -94,6 +94,11 @@ def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
         output.size(peer["rx_bytes"]),
         output.size(peer["tx_bytes"]),
     )
+
+
+def _interface(tunnel: dict[str, Any]) -> str:
+    """Its name, and where it lies if that is not where one would look."""
+    return f"{tunnel['interface']} in {tunnel['netns']}" if tunnel.get("netns") else str(tunnel["interface"])
 
 
 def _online(tunnel: dict[str, Any]) -> str:

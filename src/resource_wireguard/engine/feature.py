@@ -70,8 +70,8 @@ class Feature(msgspec.Struct, frozen=True):
     recorded: tuple[str, ...] = ()
     observed: Callable[[Resources, Specs, Facts], None] | None = None
     ending: Callable[[Resources], None] | None = None
-    tunnels: Tunnels | None = None
     checks: Callable[[Specs, "Report"], Sequence[Check]] | None = None
+    tunnels: Tunnels | None = None
 
     def stopped(self) -> "Feature":
         """The feature as it is while the service is stopped."""

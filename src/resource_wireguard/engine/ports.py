@@ -56,6 +56,12 @@ class Host(Protocol):
         The only way for a foreign object to become ours. HostError where the link is no longer the one found.
         """
 
+    def netns_refusal(self, name: str) -> Problem | None:
+        """Why no Linux network namespace of that name can be made here; None where it can."""
+
+    def netns_processes(self, netns: str) -> Mapping[int, str]:
+        """The processes in a network namespace of ours: their commands by their pids."""
+
     def events(self) -> Events:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
 

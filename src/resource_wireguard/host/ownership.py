@@ -3,6 +3,11 @@
 ALIAS_PREFIX = "resource-wireguard:"
 """A link whose IFLA_IFALIAS is 'resource-wireguard:<tunnel>' is ours."""
 
+NAMESPACE_PREFIX = "resource-wireguard-namespace:"
+"""A network namespace whose loopback's alias is 'resource-wireguard-namespace:<namespace>@<home>' is ours.
+home is the inode of the network namespace whose agent made it: another one's agent sees it under /run/netns
+too, and leaves it alone."""
+
 LINK_GROUP = 15_751
 """The group a link is born with: the kernel takes a group, but no alias, in the message that creates a link.
 A link of this group without an alias is one whose making was cut off, and is ours too."""
@@ -40,6 +45,18 @@ def alias_of(tunnel: str) -> str:
 def tunnel_of(alias: str | None) -> str | None:
     """The tunnel that a link's alias names, or None where the link is not ours."""
     return alias.removeprefix(ALIAS_PREFIX) if alias and alias.startswith(ALIAS_PREFIX) else None
+
+
+def namespace_alias(mark: str, home: int) -> str:
+    """What the loopback of a network namespace carries; mark is the name of the namespace it serves."""
+    return f"{NAMESPACE_PREFIX}{mark}@{home}"
+
+
+def namespace_of(alias: str | None, home: int) -> str | None:
+    """The namespace that a loopback's alias names, or None where it was not made from that home."""
+    whole = alias.removeprefix(NAMESPACE_PREFIX) if alias and alias.startswith(NAMESPACE_PREFIX) else ""
+    mark, _, its_home = whole.rpartition("@")
+    return mark if mark and its_home == str(home) else None
 
 
 def mark_of(number: int) -> int:

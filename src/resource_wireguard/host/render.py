@@ -10,6 +10,7 @@ from resource_wireguard.host.state import (
     Device,
     DockerNetwork,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -50,6 +51,8 @@ def line_of(action: Action) -> str:
 def noun_of(record: Record) -> str:
     """The object's kind and name: 'peer xTIBA5rb… on wg-home'."""
     match record:
+        case NetNamespace():
+            return f"network namespace {record.name}"
         case Link():
             return f"interface {record.name}"
         case Device():
@@ -62,7 +65,8 @@ def noun_of(record: Record) -> str:
             return f"address {record.address} on {record.interface}"
         case Route():
             way = f"dev {record.interface}" if record.interface else "unreachable"
-            return f"route {record.prefix} {way}" + (f" table {record.table}" if record.table != 254 else "")
+            table = f" table {record.table}" if record.table != 254 else ""
+            return f"route {record.prefix} {way}{table}" + (f" in {record.netns}" if record.netns else "")
         case Rule():
             return f"rule {_rule_words(record)}"
         case Sysctl():
@@ -81,15 +85,20 @@ def _group(action: Action) -> tuple[str, str, str | None]:
 
 
 def _plural(kind: str) -> str:
-    return {"PeerEndpoint": "endpoints", "Address": "addresses", "DockerNetwork": "Docker networks"}.get(
-        kind, f"{kind.lower()}s"
-    )
+    irregular = {
+        "PeerEndpoint": "endpoints",
+        "Address": "addresses",
+        "DockerNetwork": "Docker networks",
+        "NetNamespace": "network namespaces",
+    }
+    return irregular.get(kind, f"{kind.lower()}s")
 
 
 def _details(record: Record) -> str:
     match record:
         case Link():
-            return f"{record.engine}, mtu {record.mtu}, {'up' if record.up else 'down'}"
+            place = f", in {record.netns}" if record.netns else ""
+            return f"{record.engine}, mtu {record.mtu}, {'up' if record.up else 'down'}{place}"
         case Device():
             return f"port {record.listen_port}" + (f", fwmark {record.fwmark}" if record.fwmark else "")
         case Peer():

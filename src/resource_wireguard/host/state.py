@@ -87,6 +87,22 @@ class Rule(Record, frozen=True):
         return self
 
 
+class NetNamespace(Record, frozen=True):
+    """A network namespace under /run/netns (ip-netns(8)), with nothing of the host's in it.
+
+    mark is what its loopback carries and so whose it is; up says whether the loopback is.
+    """
+
+    name: str
+    mark: str
+    up: bool = True
+
+    @property
+    def key(self) -> str:
+        """Its name under /run/netns."""
+        return self.name
+
+
 class DockerNetwork(Record, frozen=True):
     """A Docker network of ours on a bridge of its own; mtu in bytes.
 
@@ -109,13 +125,17 @@ class DockerNetwork(Record, frozen=True):
 
 
 class Link(Record, frozen=True):
-    """A WireGuard interface: the kernel's own, or a TUN device with a userspace engine behind it."""
+    """A WireGuard interface: the kernel's own, or a TUN device with a userspace engine behind it.
+
+    netns is the namespace of ours in which it lies, None the host's own; what lies on it lies there too.
+    """
 
     name: str
     tunnel: str
     engine: str
     mtu: int
     up: bool = True
+    netns: str | None = None
 
     @property
     def key(self) -> str:
@@ -196,7 +216,7 @@ class Route(Record, frozen=True):
     """A route of our protocol; interface None makes it 'unreachable' (fail closed).
 
     metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6. source is the address that this host's own
-    packets have on that way; None leaves it to the kernel.
+    packets have on that way; None leaves it to the kernel. netns is that of its interface.
     """
 
     prefix: str
@@ -204,11 +224,12 @@ class Route(Record, frozen=True):
     table: int = 254
     metric: int = 0
     source: str | None = None
+    netns: str | None = None
 
     @property
-    def key(self) -> tuple[str, int, int]:
-        """Prefix, table and metric: the kernel's own key of a route."""
-        return self.prefix, self.table, self.metric
+    def key(self) -> tuple[str, int, int, str | None]:
+        """Prefix, table and metric, the kernel's own key of a route, and whose tables are meant."""
+        return self.prefix, self.table, self.metric, self.netns
 
 
 class Attachment(Record, frozen=True):
@@ -225,7 +246,8 @@ class Attachment(Record, frozen=True):
 
 
 KINDS: tuple[type[Record], ...] = (
-    *(Sysctl, Table, Rule, Link, Device, Peer, PeerEndpoint, Address, Route, DockerNetwork, Attachment),
+    *(Sysctl, Table, Rule, NetNamespace, Link, Device, Peer, PeerEndpoint, Address, Route),
+    *(DockerNetwork, Attachment),
 )
 """In the order of making: what protects comes first and, since removal runs backwards, goes last. Docker is
 slow and may hang: no tunnel waits for it."""
@@ -332,9 +354,12 @@ def _check_ports(state: HostState) -> None:
 
 
 def _check_addresses(state: HostState) -> None:
-    holders: dict[str, Address] = {}
+    holders: dict[tuple[str, str | None], Address] = {}
+    links = state.of(Link)
     for address in state.of(Address).values():
-        held = holders.setdefault(address.address.partition("/")[0], address)
+        link = links.get(address.interface)
+        place = link.netns if link else None
+        held = holders.setdefault((address.address.partition("/")[0], place), address)
         if held is not address and not _are_of_one_tunnel(held, address, state):
             raise ConflictError(
                 f"tunnels '{state.owner_of(held)}' and '{state.owner_of(address)}' both have the address "

@@ -54,6 +54,11 @@ def _fitting(plain: str, name: str) -> str:
     return f"{plain[: INTERFACE_MAX - len(digest) - 1]}-{digest}"
 
 
+def netns_name(namespace: str) -> str:
+    """The Linux network namespace of a namespace: 'work' → 'wg-work'."""
+    return f"wg-{namespace}"
+
+
 def not_found(noun: str, name: str, known: list[str], list_command: str) -> NotFound:
     """The error for an unknown name, with the nearest known one as its hint."""
     from difflib import get_close_matches

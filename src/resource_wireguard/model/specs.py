@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
-from resource_wireguard.model.names import not_found
+from resource_wireguard.model.names import netns_name, not_found
 from resource_wireguard.model.net import Endpoint
 
 NO_TABLE = 0
@@ -153,6 +153,7 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     lies). number is unique among the namespaces of a host and small; marks and tables are derived from it.
     prefixes are those of a Docker network, mtu its containers' in bytes. intercontainer: whether they may
     speak to each other.
+    dns are the servers that programs in a network namespace ask; empty: those of the tunnel.
     """
 
     name: str
@@ -161,6 +162,7 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     tunnel: str | None = None
     prefixes: tuple[str, ...] = ()
     intercontainer: bool = False
+    dns: tuple[str, ...] = ()
     mtu: int = 1420
     attached: tuple[AttachedSpec, ...] = ()
     created_at: float = 0.0
@@ -186,6 +188,11 @@ class Specs(msgspec.Struct, frozen=True):
         """All tunnels, active or not, by name."""
         tunnels: tuple[TunnelSpec, ...] = self.by_feature.get("tunnel", ())
         return tunnels
+
+    def netns_of(self, tunnel: str) -> str | None:
+        """The Linux network namespace in which a tunnel's interface lies; None: in the host's own."""
+        found = (one for one in self.namespaces if one.kind == "netns" and one.tunnel == tunnel)
+        return next((netns_name(one.name) for one in found), None)
 
     @property
     def namespaces(self) -> tuple[NamespaceSpec, ...]:

@@ -16,6 +16,7 @@ from resource_wireguard.host.state import (
     Device,
     DockerNetwork,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -27,9 +28,10 @@ from resource_wireguard.host.state import (
 from resource_wireguard.system import netlink, routing, sysctl
 from resource_wireguard.system.docker_networks import DockerNetworks
 from resource_wireguard.system.engines import Engines
-from resource_wireguard.system.messages import KernelRefused, NetlinkSocket
+from resource_wireguard.system.messages import KernelRefused
 from resource_wireguard.system.netlink import SeenLink
 from resource_wireguard.system.nftables import Nftables
+from resource_wireguard.system.places import Place, Places
 from resource_wireguard.system.transaction import transaction_of
 from resource_wireguard.system.wireguard import WireGuard
 
@@ -47,13 +49,14 @@ class Application:
 
     def __init__(
         self,
-        kernel: NetlinkSocket,
+        places: Places,
         wireguard: WireGuard,
         engines: Engines,
         nftables: Nftables,
         docker: DockerNetworks,
     ) -> None:
-        self._kernel = kernel
+        self._places = places
+        self._kernel = places.here.kernel
         self._wireguard = wireguard
         self._engines = engines
         self._nftables = nftables
@@ -93,6 +96,11 @@ class Application:
     def _step(self, action: Action) -> None:
         """One action that stands for itself."""
         match action.record:
+            case NetNamespace(name) as namespace:
+                if action.verb == "delete":
+                    self._places.delete(name)
+                else:
+                    self._places.create(namespace)
             case Link() as link:
                 self._link(action.verb, link)
             case Address() as address:
@@ -115,19 +123,38 @@ class Application:
     # -- links --
 
     def _link(self, verb: Verb, link: Link) -> None:
-        seen = netlink.link(self._kernel, link.name)
+        found = self._find(link.name)
         if verb == "delete":
-            if seen is not None:
-                self._require_ours(seen)
-                self._delete_link(seen)
+            if found is not None:
+                self._require_ours(found[1])
+                self._delete_link(*found)
             return
-        if seen is None:
+        goal = self._goal(link)
+        if found is None:
             self._create_link(link)
         else:
-            self._require_ours(seen)
-        netlink.set_link(self._kernel, link.name, alias=alias_of(link.tunnel), mtu=link.mtu, up=link.up)
+            self._require_ours(found[1])
+        place, seen = found or (self._places.here, None)
+        self._bring(link, place, goal)
         if link.engine == "userspace" and link.up and not (seen and seen.up):
-            self._engines.wait_up(link.name)
+            self._engines.wait_up(link.name, moved=place is not goal)
+
+    def _goal(self, link: Link) -> Place:
+        """Where a link shall lie; without that place it is not made at all, as it would be open elsewhere."""
+        try:
+            return self._places.of(link.netns)
+        except HostError as error:
+            raise _Unusable(error.message, error.hint) from None
+
+    def _bring(self, link: Link, place: Place, goal: Place) -> None:
+        """Mark, size and switch a link; on its way into a namespace it is down.
+
+        A link is made in the host's namespace and its UDP socket stays there, wherever it goes.
+        """
+        if place is not goal:
+            netlink.set_link(place.kernel, link.name, alias=alias_of(link.tunnel), mtu=link.mtu, up=False)
+            netlink.move_link(place.kernel, link.name, goal.descriptor)
+        netlink.set_link(goal.kernel, link.name, alias=alias_of(link.tunnel), mtu=link.mtu, up=link.up)
 
     def _create_link(self, link: Link) -> None:
         if link.engine == "kernel":
@@ -135,8 +162,8 @@ class Application:
             return
         self._engines.start(link.name, link.tunnel, lambda: netlink.link(self._kernel, link.name) is not None)
 
-    def _delete_link(self, seen: SeenLink) -> None:
-        delete = partial(netlink.delete_link, self._kernel, seen.name)
+    def _delete_link(self, place: Place, seen: SeenLink) -> None:
+        delete = partial(netlink.delete_link, place.kernel, seen.name)
         if seen.kind == "wireguard":
             delete()
         else:
@@ -151,12 +178,17 @@ class Application:
                 f"choose another interface name, or remove it: ip link delete {seen.name}",
             )
 
-    def _our_link(self, name: str) -> SeenLink:
-        seen = netlink.link(self._kernel, name)
-        if seen is None:
+    def _our_link(self, name: str) -> tuple[Place, SeenLink]:
+        found = self._find(name)
+        if found is None:
             raise _Unusable(f"interface {name} is gone")
-        self._require_ours(seen)
-        return seen
+        self._require_ours(found[1])
+        return found
+
+    def _find(self, name: str) -> tuple[Place, SeenLink] | None:
+        """The link of that name, wherever it lies; of several that is ours."""
+        found = [(place, seen) for place in self._places if (seen := netlink.link(place.kernel, name))]
+        return min(found, key=lambda entry: entry[1].tunnel is None, default=None)
 
     # -- WireGuard --
 
@@ -171,13 +203,15 @@ class Application:
             self._try(step, f"WireGuard of {interface}", interface, vital=True)
 
     def _tell_engine(self, interface: str, actions: list[Action]) -> None:
-        engine = "kernel" if self._our_link(interface).kind == "wireguard" else "userspace"
+        place, seen = self._our_link(interface)
+        engine = "kernel" if seen.kind == "wireguard" else "userspace"
+        link = Link(interface, seen.tunnel or "", engine, seen.mtu, seen.up, place.name)
         transaction = transaction_of(actions)
         before = next(
             (action.before.listen_port for action in actions if isinstance(action.before, Device)), 0
         )
         try:
-            self._wireguard.write(interface, engine, transaction, before)
+            self._wireguard.write(link, transaction, before)
         except KernelRefused as refusal:
             if refusal.number != errno.EADDRINUSE:
                 raise
@@ -189,24 +223,25 @@ class Application:
     # -- routing --
 
     def _address(self, verb: Verb, address: Address) -> None:
-        index = self._our_link(address.interface).index
+        place, seen = self._our_link(address.interface)
         if verb == "delete":
-            netlink.delete_address(self._kernel, index, address.address)
+            netlink.delete_address(place.kernel, seen.index, address.address)
         else:
-            netlink.add_address(self._kernel, index, address.address, bare=address.bare)
+            netlink.add_address(place.kernel, seen.index, address.address, bare=address.bare)
 
     def _route(self, verb: Verb, route: Route) -> None:
-        link = netlink.link(self._kernel, route.interface) if route.interface else None
+        kernel = self._places.of(route.netns).kernel
+        link = netlink.link(kernel, route.interface) if route.interface else None
         if route.interface and link is None:
             if verb == "delete":
                 return  # it went with its link
             raise _Unusable(f"interface {route.interface} is gone")
         index = link.index if link else None
         if verb == "delete":
-            routing.delete_route(self._kernel, route, index)
+            routing.delete_route(kernel, route, index)
             return
         try:
-            routing.add_route(self._kernel, route, index, replace=verb == "change")
+            routing.add_route(kernel, route, index, replace=verb == "change")
         except KernelRefused as refusal:
             if refusal.number != errno.EEXIST:
                 raise

@@ -18,6 +18,7 @@ from resource_wireguard.host.state import (
     Address,
     Device,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -29,8 +30,8 @@ from resource_wireguard.host.state import (
 )
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.net import network_of
+from resource_wireguard.system.fake_events import FakeEvents
 from resource_wireguard.system.fake_kernel import (
-    FakeEvents,
     FakeKernel,
     Foreign,
     Interface,
@@ -59,6 +60,8 @@ class FakeHost(FakeKernel):
         self.stop_after: int | None = None
         self.observations = 0
         self.counters: dict[str, LinkFacts] = {}
+        self.no_netns: Problem | None = None
+        self.processes: dict[str, dict[int, str]] = {}
         self._mute: set[str] = set()
 
     # -- the port --
@@ -72,7 +75,8 @@ class FakeHost(FakeKernel):
         of_docker, docker, problems = self.docker.observe(questions, bridges)
         records: list[Record] = [record for interface in ours for record in interface.routing()]
         records += [record for interface in answering for record in interface.wireguard()]
-        records += [*self.routes.values(), *self.rules, *self.tables.values(), *of_docker]
+        records += [*self.namespaces.values(), *self.routes.values(), *self.rules, *self.tables.values()]
+        records += of_docker
         records += [Sysctl(n, self.sysctls[n]) for n in sorted(questions.sysctls) if n in self.sysctls]
         return Observation(
             state_of(records),
@@ -174,6 +178,15 @@ class FakeHost(FakeKernel):
         self.routes.update((route.key, route) for route in routes)
         self.ring()
         return ()
+
+    def netns_refusal(self, name: str) -> Problem | None:
+        """What a test has set, or that the name is taken."""
+        taken = (NetNamespace, name) in self.others
+        return Problem(f"network namespace {name} exists and is not ours") if taken else self.no_netns
+
+    def netns_processes(self, netns: str) -> dict[int, str]:
+        """What a test has placed there."""
+        return self.processes.get(netns, {})
 
     def events(self) -> FakeEvents:
         """A new subscription; WireGuard's own changes never ring, as netlink is silent about peers."""

@@ -31,7 +31,7 @@ _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _GETSTATS = 94
 
-_IFNAME, _MTU, _LINKINFO, _IFALIAS, _GROUP, _EXT_MASK = 3, 4, 18, 20, 27, 29
+_IFNAME, _MTU, _LINKINFO, _IFALIAS, _GROUP, _NET_NS_FD, _EXT_MASK = 3, 4, 18, 20, 27, 28, 29
 _INFO_KIND = 1
 _SKIP_STATISTICS = 8
 _IFF_UP = 1
@@ -94,6 +94,12 @@ def link(kernel: NetlinkSocket, name: str) -> SeenLink | None:
         raise
 
 
+def link_at(kernel: NetlinkSocket, index: int) -> SeenLink:
+    """The link of that index; KernelRefused where there is none."""
+    request = _ifinfomsg.pack(0, 0, index, 0, 0) + u32(_EXT_MASK, _SKIP_STATISTICS)
+    return _link(kernel.ask(_GETLINK, request))
+
+
 def counters(kernel: NetlinkSocket, index: int) -> LinkFacts:
     """What a link could not carry; asked for one link, as a dump would count for all of a host's."""
     request = _if_stats_msg.pack(0, 0, index, 1 << (_STATS_LINK_64 - 1))
@@ -118,6 +124,16 @@ def set_link(kernel: NetlinkSocket, name: str, *, alias: str, mtu: int, up: bool
 def set_alias(kernel: NetlinkSocket, index: int, alias: str) -> None:
     """Mark the link of that index, and touch nothing else of it."""
     kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, index, 0, 0) + attribute(_IFALIAS, alias.encode()))
+
+
+def set_up(kernel: NetlinkSocket, index: int) -> None:
+    """Switch the link of that index on."""
+    kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, index, _IFF_UP, _IFF_UP))
+
+
+def move_link(kernel: NetlinkSocket, name: str, namespace: int) -> None:
+    """Bring a link into the network namespace of a descriptor; it is down then, and bare of addresses."""
+    kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, 0, 0, 0) + text(_IFNAME, name) + u32(_NET_NS_FD, namespace))
 
 
 def delete_link(kernel: NetlinkSocket, name: str) -> None:

@@ -1,12 +1,14 @@
 """Isolation: programs that reach the world through one tunnel only, or not at all.
 
-tables.py      the only SQL: namespaces in and out of the store
-compile.py     specs and facts → records of the host state; pure
-choose.py      which number and prefix is free
-commands.py    the namespace.* commands
-containers.py  those of them that move containers
-views.py       what the bus shows of a namespace, and its part of the service's health
-cli.py         the commands of the group 'namespace'
+tables.py         the only SQL: namespaces in and out of the store
+compile.py        specs and facts → records of the host state; pure
+compile_netns.py  the same of kind 'netns'
+choose.py         which number and prefix is free
+commands.py       the namespace.* commands
+containers.py     those of them that move containers
+netns.py          what those of kind 'netns' are refused, show and give to programs
+views.py          what the bus shows of a namespace, and its part of the service's health
+cli.py            the commands of the group 'namespace'
 """
 
 from typing import TYPE_CHECKING

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from resource_wireguard.cli import output
+from resource_wireguard.cli import enter, output
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.options import confirm, force_option, format_option, given, show_notes
@@ -25,23 +25,39 @@ def namespace() -> None:
 @click.option("--subnet", metavar="NET", help="IPv4 network of its containers; a free one otherwise.")
 @click.option("--subnet6", metavar="NET", help="IPv6 network of its containers; a free one otherwise.")
 @click.option("--allow-intercontainer", is_flag=True, help="Let its containers speak to each other.")
+@click.option("--netns", is_flag=True, help="A Linux network namespace for programs, without Docker.")
+@click.option("--dns", multiple=True, metavar="IP", help="With --netns: whom its programs ask for names.")
 @format_option
-def create(
-    name: str,
-    tunnel: str | None,
-    subnet: str | None,
-    subnet6: str | None,
-    allow_intercontainer: bool,
-    format_: str,
-) -> None:
+def create(name: str, tunnel: str | None, netns: bool, format_: str, **more: Any) -> None:
     """Make a Docker network wg-NAME whose containers reach the world only through TUNNEL.
 
     Without TUNNEL they do not reach it at all. Start containers in it with 'docker run --network wg-NAME'.
+    With --netns it is for programs: start them with 'namespace exec'.
     """
-    request = given(name=name, tunnel=tunnel, subnet=subnet, subnet6=subnet6)
-    made = call("namespace.create", request | {"intercontainer": allow_intercontainer}, within=WITHIN)
+    wanted = {option: value for option, value in more.items() if value}
+    _refuse_mixed(netns, wanted)
+    if netns:
+        enter.require_common_mounts()
+    wanted["intercontainer"] = bool(wanted.pop("allow_intercontainer", False))
+    kind = "netns" if netns else "docker"
+    request = given(name=name, tunnel=tunnel, kind=kind, **wanted)
+    made = call("namespace.create", request, within=WITHIN)
     output.show(made, format_, namespace_lines)
     show_notes(made)
+
+
+@namespace.command(
+    "exec",
+    examples=("namespace exec work -- curl https://example.com",),
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, command: tuple[str, ...]) -> None:
+    """Run a program in a namespace made with --netns, as the user who called sudo; its exit code is ours."""
+    enter.require_common_mounts()
+    command = command[1:] if command[0] == "--" else command
+    enter.become(command, **call("namespace.enter", {"name": name}))
 
 
 @namespace.command(examples=("namespace connect web private",))
@@ -113,6 +129,7 @@ def namespace_lines(namespace: dict[str, Any]) -> Iterator[str]:
             ("network", namespace["network"] or ""),
             ("subnets", ", ".join(namespace["prefixes"])),
             ("between containers", "allowed" if namespace["intercontainer"] else ""),
+            *(_netns_fields(namespace["netns"]) if namespace["netns"] else ()),
         ]
     )
     for container in namespace["containers"]:
@@ -123,6 +140,23 @@ def namespace_lines(namespace: dict[str, Any]) -> Iterator[str]:
             yield f"  hint: {output.one_line(problem['hint'])}"
     for line in namespace["drift"]:
         yield f"still to be done: {line}"
+
+
+def _refuse_mixed(netns: bool, wanted: dict[str, Any]) -> None:
+    """UsageError for an option that says nothing about the kind of namespace that is wanted."""
+    others = ("subnet", "subnet6", "allow_intercontainer") if netns else ("dns",)
+    for option in others:
+        if option in wanted:
+            kind = "a Docker network" if netns else "a namespace with --netns"
+            raise click.UsageError(f"--{option.replace('_', '-')} is for {kind}")
+
+
+def _netns_fields(netns: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "interface", netns["interface"] or "none: closed"
+    yield "reaches", ", ".join(netns["reaches"]) or "nothing"
+    yield "dns", " ".join(netns["dns"]) or "none"
+    running = [f"{process['pid']} ({output.one_line(process['command'])})" for process in netns["processes"]]
+    yield "processes", ", ".join(running) or "none"
 
 
 def _row(namespace: dict[str, Any]) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.site import site_seed
-from resource_wireguard.errors import ConflictError, HostError
-from resource_wireguard.features.isolation import choose, tables
+from resource_wireguard.errors import ConflictError, HostError, InvalidInput
+from resource_wireguard.features.isolation import choose, netns, tables
 from resource_wireguard.features.isolation.views import NamespaceView, containers_of, namespace_view
 from resource_wireguard.host.facts import Survey
-from resource_wireguard.host.state import DockerNetwork, Link
+from resource_wireguard.host.state import DockerNetwork, Link, NetNamespace
 from resource_wireguard.model.names import check_name, not_found
 from resource_wireguard.model.specs import NamespaceSpec, Specs, TunnelSpec
 
@@ -38,6 +38,7 @@ class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     subnet: str | None = None
     subnet6: str | None = None
     intercontainer: bool = False
+    dns: tuple[str, ...] = ()
 
 
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,8 +70,11 @@ def create(engine: Engine, request: Create) -> NamespaceView:
         tunnel=request.tunnel,
         intercontainer=request.intercontainer,
         mtu=_mtu(engine, tunnel),
+        dns=request.dns,
         created_at=engine.resources.clock.now(),
     )
+    if spec.kind == "netns":
+        netns.refuse(engine, tunnel, spec)
     survey = Survey()
     if spec.kind == "docker":
         engine.progress("asking Docker what is in use")
@@ -88,6 +92,8 @@ def delete(engine: Engine, request: Named) -> Deleted:
     spec = named(engine.last_specs, request.name)
     if spec.kind == "docker":
         require_docker(report)
+    else:
+        netns.refuse_while_used(engine, spec)
     attached = [container.name for container in containers_of(spec, report)]
     if attached:
         raise ConflictError(
@@ -111,7 +117,11 @@ def delete(engine: Engine, request: Named) -> Deleted:
 def status(engine: Engine, request: Named) -> NamespaceView:
     """One namespace as asked for and as it is."""
     report = engine.report()
-    return namespace_view(named(engine.last_specs, request.name), engine.last_specs, report)
+    spec = named(engine.last_specs, request.name)
+    view = namespace_view(spec, engine.last_specs, report)
+    if view.netns is None:
+        return view
+    return replace(view, netns=replace(view.netns, processes=netns.processes(engine, spec)))
 
 
 def listing(engine: Engine, _: Listing) -> list[NamespaceView]:
@@ -120,11 +130,29 @@ def listing(engine: Engine, _: Listing) -> list[NamespaceView]:
     return [namespace_view(spec, engine.last_specs, report) for spec in engine.last_specs.namespaces]
 
 
+def enter(engine: Engine, request: Named) -> netns.Entrance:
+    """What a program needs to run in a network namespace."""
+    report = engine.report()
+    spec = named(engine.last_specs, request.name)
+    if spec.kind != "netns":
+        raise InvalidInput(
+            f"namespace '{spec.name}' is a Docker network, which holds containers",
+            f"start one in it: docker run --network {spec.network} IMAGE",
+        )
+    if spec.network not in report.observation.state.of(NetNamespace):
+        raise HostError(
+            f"network namespace {spec.network} is not there",
+            f"see 'resource-wireguard namespace status {spec.name}'",
+        )
+    return netns.entrance(spec, engine.last_specs)
+
+
 COMMANDS = (
     Command("namespace.create", Create, create),
     Command("namespace.delete", Named, delete),
     Command("namespace.status", Named, status),
     Command("namespace.list", Listing, listing),
+    Command("namespace.enter", Named, enter),
 )
 
 

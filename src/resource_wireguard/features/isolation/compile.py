@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from resource_wireguard.features.isolation.compile_netns import compile_netns
 from resource_wireguard.host.facts import Facts, PeerFacts, Questions
 from resource_wireguard.host.ownership import (
     BRIDGE_PREFIX,
@@ -71,7 +72,8 @@ def compile_namespaces(specs: Specs, facts: Facts) -> Sequence[Piece]:
     pieces = [_piece(spec, ways.get(spec.tunnel or ""), facts) for spec in _of_docker(specs)]
     left = _bridges(facts) - {bridge_of(spec) for spec in _of_docker(specs)}
     closed = [rule for bridge in sorted(left) for rule in _closed(bridge)]
-    return [*pieces, Piece(LEFT_OVER, (), closed)] if closed else pieces
+    left_over = [Piece(LEFT_OVER, (), closed)] if closed else []
+    return [*compile_netns(specs), *pieces, *left_over]
 
 
 def remaining(specs: Specs, facts: Facts) -> Sequence[Piece]:

@@ -23,9 +23,10 @@ CREATE TABLE namespace_containers (
     leaving INTEGER NOT NULL
 ) STRICT;
 """,
+    "ALTER TABLE namespaces ADD COLUMN dns TEXT NOT NULL DEFAULT '';",
 )
 
-_COLUMNS = "name, number, kind, tunnel, prefixes, intercontainer, mtu, created_at"
+_COLUMNS = "name, number, kind, tunnel, prefixes, intercontainer, mtu, dns, created_at"
 
 
 def load(resources: Resources) -> tuple[NamespaceSpec, ...]:
@@ -41,10 +42,11 @@ def load(resources: Resources) -> tuple[NamespaceSpec, ...]:
             prefixes=tuple(prefixes.split()),
             intercontainer=bool(intercontainer),
             mtu=mtu,
+            dns=tuple(dns.split()),
             attached=tuple(attached.get(name, ())),
             created_at=created,
         )
-        for name, number, kind, tunnel, prefixes, intercontainer, mtu, created in rows
+        for name, number, kind, tunnel, prefixes, intercontainer, mtu, dns, created in rows
     )
 
 
@@ -52,7 +54,7 @@ def put(store: Store, spec: NamespaceSpec) -> None:
     """Keep a namespace, new or changed, with the containers attached to it."""
     columns = (
         *(spec.name, spec.number, spec.kind, spec.tunnel, " ".join(spec.prefixes)),
-        *(spec.intercontainer, spec.mtu, spec.created_at),
+        *(spec.intercontainer, spec.mtu, " ".join(spec.dns), spec.created_at),
     )
     marks = ", ".join("?" for _ in columns)
     delete(store, spec.name)

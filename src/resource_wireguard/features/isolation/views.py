@@ -7,9 +7,11 @@ import msgspec
 from resource_wireguard.engine.feature import Check
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import ProblemView, problem_views
+from resource_wireguard.features.isolation import netns
+from resource_wireguard.features.isolation.netns import NetnsView
 from resource_wireguard.host.facts import ContainerFacts, Problem
 from resource_wireguard.host.render import lines_of
-from resource_wireguard.host.state import DockerNetwork, Link
+from resource_wireguard.host.state import DockerNetwork, Link, NetNamespace
 from resource_wireguard.model.specs import NamespaceSpec, Specs
 
 CODES = ("namespace-in-sync", "namespace-closed")
@@ -36,8 +38,8 @@ class NamespaceView(msgspec.Struct, frozen=True, kw_only=True):
     """A namespace as asked for and as it is; drift holds the lines of 'plan' that concern it.
 
     state is 'up', 'isolated' (no way out: no tunnel, or none that runs), 'degraded' (what holds it in, or its
-    network, is not as it should be), 'leaking' (something in it has another way out) or 'down'. notes are for
-    whoever made it.
+    network, is not as it should be), 'leaking' (something in it has another way out) or 'down'. network names
+    its Docker network or network namespace. notes are for whoever made it.
     """
 
     name: str
@@ -51,24 +53,28 @@ class NamespaceView(msgspec.Struct, frozen=True, kw_only=True):
     drift: tuple[str, ...]
     problems: tuple[ProblemView, ...]
     notes: tuple[str, ...] = ()
+    netns: NetnsView | None = None
 
 
 def namespace_view(spec: NamespaceSpec, specs: Specs, report: Report) -> NamespaceView:
     """One namespace beside what the host shows of it."""
     left = report.drift_of(spec.owner)
     leaks = list(_leaks(spec, report))
+    inside = spec.kind == "netns"
     told = [*leaks, *_without_tunnel(spec, specs), *(report.problems_of("") if left else ())]
+    told += netns.problems(spec, specs) if inside else ()
     return NamespaceView(
         name=spec.name,
         kind=spec.kind,
         tunnel=spec.tunnel,
         state=_state(spec, specs, report, bool(left), bool(leaks)),
-        network=spec.network if spec.kind == "docker" else None,
+        network=spec.network,
         prefixes=spec.prefixes,
         intercontainer=spec.intercontainer,
         containers=tuple(_container(spec, container) for container in containers_of(spec, report)),
         drift=tuple(lines_of(left)),
         problems=problem_views(told),
+        netns=netns.view(spec, specs, report) if inside else None,
     )
 
 
@@ -125,12 +131,14 @@ def _state(spec: NamespaceSpec, specs: Specs, report: Report, drift: bool, leaks
     if leaks:
         return "leaking"
     state = report.observation.state
-    if spec.kind == "docker" and spec.network not in state.of(DockerNetwork):
+    inside = spec.kind == "netns"
+    if spec.network not in (state.of(NetNamespace) if inside else state.of(DockerNetwork)):
         return "down"
     if drift:
         return "degraded"
     running = [tunnel for tunnel in specs.tunnels if tunnel.name == spec.tunnel and tunnel.active]
-    return "up" if running and running[0].interface in state.of(Link) else "isolated"
+    link = state.of(Link).get(running[0].interface) if running else None
+    return "up" if link and link.netns == (spec.network if inside else None) else "isolated"
 
 
 def _container(spec: NamespaceSpec, container: ContainerFacts) -> ContainerView:

@@ -9,15 +9,9 @@ from typing import Any
 import msgspec
 
 from resource_wireguard.engine.feature import Resources
-from resource_wireguard.engine.ports import Secrets, Store
-from resource_wireguard.errors import DamagedSecret, KeysUnavailable
-from resource_wireguard.model.keys import (
-    AbsentPresharedKey,
-    AbsentPrivateKey,
-    PresharedKey,
-    PrivateKey,
-    PublicKey,
-)
+from resource_wireguard.engine.ports import Store
+from resource_wireguard.features.rotate.opened import Known, Opened
+from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.net import parse_endpoint
 from resource_wireguard.model.specs import DeviceSpec, Further, Seat
 
@@ -89,10 +83,6 @@ _ROTATION = (
 )
 
 
-_ABSENT = (KeysUnavailable, DamagedSecret)
-"""Why a key may be absent; the other errors of the store are errors of the whole."""
-
-
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """One rotation, running while ended_at is None; times are Unix seconds, spans seconds.
 
@@ -127,7 +117,7 @@ class FurtherCache:
     def __init__(self) -> None:
         self._rows: tuple[Any, ...] = ()
         self._loaded: Mapping[str, Further] = {}
-        self._keys: dict[str, PrivateKey | PresharedKey] = {}
+        self._keys: Known = {}
 
     def load(self, resources: Resources) -> Mapping[str, Further]:
         """By the tunnels' names; most have none."""
@@ -135,54 +125,13 @@ class FurtherCache:
         rows = tuple(tuple(store.query(sql)) for sql in (_DEVICES, _SEATS, _RETIRED))
         lacking = any(key.why for key in self._keys.values())
         if rows != self._rows or (lacking and resources.secrets.unavailable() is None):
-            opened = _Opened(resources.secrets, self._keys)
+            opened = Opened(resources.secrets, self._keys)
             self._loaded, self._rows = _further(opened, *rows), rows
             self._keys = opened.keys
         return self._loaded
 
 
-class _Opened:
-    """Keys by the names of their secrets; those that were known before are not opened again."""
-
-    def __init__(self, secrets: Secrets, known: Mapping[str, PrivateKey | PresharedKey]) -> None:
-        self._secrets = secrets
-        self._known = known
-        self.keys: dict[str, PrivateKey | PresharedKey] = {}
-
-    def private(self, name: str, public: PublicKey) -> PrivateKey:
-        """A private key; where it is absent its public half stands for it."""
-        known = self._known.get(name)
-        if isinstance(known, PrivateKey) and not known.why:
-            key = known
-        else:
-            try:
-                key = PrivateKey(self._present(name))
-            except _ABSENT as why:
-                key = AbsentPrivateKey(why, public)
-        self.keys[name] = key
-        return key
-
-    def preshared(self, name: str) -> PresharedKey:
-        """A preshared key."""
-        known = self._known.get(name)
-        if isinstance(known, PresharedKey) and not known.why:
-            key = known
-        else:
-            try:
-                key = PresharedKey(self._present(name))
-            except _ABSENT as why:
-                key = AbsentPresharedKey(why)
-        self.keys[name] = key
-        return key
-
-    def _present(self, name: str) -> bytes:
-        secret = self._secrets.get(name)
-        if secret is None:
-            raise DamagedSecret(f"the secret '{name}' is not in the store", "restore a back-up")
-        return secret
-
-
-def _further(opened: _Opened, devices: Any, seats: Any, retired: Any) -> dict[str, Further]:
+def _further(opened: Opened, devices: Any, seats: Any, retired: Any) -> dict[str, Further]:
     on_device: dict[int | None, list[Seat]] = {}
     on_first: dict[str, list[Seat]] = {}
     for row in seats:
@@ -202,7 +151,7 @@ def _further(opened: _Opened, devices: Any, seats: Any, retired: Any) -> dict[st
     }
 
 
-def _device(opened: _Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
+def _device(opened: Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
     number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation = row
     return DeviceSpec(
         interface=interface,
@@ -215,14 +164,14 @@ def _device(opened: _Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> D
     )
 
 
-def _seat(opened: _Opened, row: tuple[Any, ...]) -> Seat:
+def _seat(opened: Opened, row: tuple[Any, ...]) -> Seat:
     number, tunnel, _, _, peer, name, public_key, private, preshared, endpoint, since, keepalive, holds = row
     folder = _seat_secrets(tunnel, peer, number)
     return Seat(
         peer=name,
         public_key=PublicKey(public_key),
         private_key=opened.private(f"{folder}private", PublicKey(public_key)) if private else None,
-        preshared_key=opened.preshared(f"{folder}preshared") if preshared else None,
+        preshared_key=opened.preshared(f"{folder}preshared", PublicKey(public_key)) if preshared else None,
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         endpoint_since=since,
         keepalive=keepalive,
