@@ -28,7 +28,7 @@ PORT = 51_999
 
 ECHO_PORT = 7777
 
-WATCHED = 1.5
+WATCHED = 1.0
 """Seconds that a state is watched: each sender sends several times in it."""
 
 SEND = f"""
