@@ -130,6 +130,9 @@ def test_a_phone_that_swaps_its_config_misses_what_comes_while_it_is_looked_for(
                 line for line in config.splitlines() if not line.startswith(("Address", "MTU", "DNS"))
             ]
             lab.laptop.exec("wg", "setconf", phone, "/dev/stdin", stdin="\n".join(stripped))
+            changed = time.monotonic()
+            for pinger in (up, down):
+                wait_until(lambda: pinger.answers_since(changed), 1.5 * SLOWNESS, "an answer")  # noqa: B023
             wait_until(lambda: ended(server, name), what="the end of the rotation")
             wait_until(lambda: len(up.sent) > 400)
         remark(f"a phone that swaps its config: {told(up, down)}")
@@ -200,6 +203,8 @@ def test_a_peer_takes_up_its_new_key(
         with Pinger(lab.laptop, hub, 100) as pinger:
             sent = len(pinger.sent)
             lab.laptop.exec("wg", "set", phone, "private-key", "/dev/stdin", stdin=private)
+            changed = time.monotonic()
+            wait_until(lambda: pinger.answers_since(changed), 1.5 * SLOWNESS, "an answer by the new key")
             wait_until(lambda: len(pinger.sent) > sent + 100)
         remark(f"a peer that swaps its own key: {told(pinger)}")
         assert pinger.longest_silence() < 1.5
