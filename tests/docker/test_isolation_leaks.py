@@ -121,6 +121,19 @@ def test_the_service_is_stopped_and_started(sealed: Sealed) -> None:
     assert counted.leaked == []
 
 
+def test_uninstall_opens_no_network_in_use(sealed: Sealed) -> None:
+    with sealed.counted() as counted:
+        left = sealed.agent.call("agent.purge")["left"]
+        assert sealed.agent.process and not sealed.agent.process.wait(20)
+    assert "delete Docker network wg-web" in left
+    assert counted.leaked == []
+    assert_held_in(sealed)
+    with sealed.counted() as counted:
+        sealed.agent.start()
+        sealed.wait_for_flow()
+    assert counted.leaked == []
+
+
 def test_the_host_boots_and_docker_is_there_before_us(sealed: Sealed) -> None:
     """As after a power cut: nothing of ours is in the kernel, and the container is started by Docker."""
     sealed.agent.kill()

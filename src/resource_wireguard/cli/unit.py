@@ -42,6 +42,7 @@ _TEMPLATE = """\
 [Unit]
 Description=WireGuard networking of this host
 After=network.target
+Before=docker.service
 
 [Service]
 Type=notify
