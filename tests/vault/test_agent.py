@@ -2,10 +2,12 @@
 
 import json
 import os
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import hunt
 from tests.lanes import netns_obstacle
 from tests.netns.harness import Agent, Lab, Pinger, Refused, plain_peer, wait_until
 from tests.vault.forward import Forward
@@ -160,21 +162,21 @@ def test_what_is_wrong_with_the_way_in_is_one_line(
     assert "late" not in agent.cli("interface", "list").stdout
 
 
-def test_no_key_is_on_the_host(agent: Agent, door: Forward, place: list[str], token_file: Path) -> None:
-    from base64 import b64decode
-
+def test_keys_and_token_are_nowhere_in_clear(
+    lab: Lab, door: Forward, place: list[str], token_file: Path, bao: Bao
+) -> None:
+    agent = lab.agent(settings={"WIREGUARD_LOG_LEVEL": "debug"}).start()
     made = agent.make_tunnel(endpoint="192.0.2.1")
     config = agent.call("peer.add", tunnel=made["name"], name="laptop")["config"]
-    migrate(agent, *place)
-    keys = [
-        line.partition(" = ")[2]
-        for line in config.splitlines()
-        if "PrivateKey" in line or "Preshared" in line
-    ]
-    assert len(keys) == 2
-    token = token_file.read_bytes().strip()
-    forbidden = [token, *(key.encode() for key in keys), *(b64decode(key) for key in keys)]
-    for file in [*agent.config_dir.rglob("*"), agent.log_path, Path(f"/proc/{agent.process.pid}/environ")]:
-        if file.is_file():
-            content = file.read_bytes()
-            assert not [key for key in forbidden if key in content], file
+    named = dict(line.split(" = ") for line in config.splitlines() if " = " in line)
+    keys = {name: b64decode(named[name]) for name in ("PrivateKey", "PresharedKey")}
+    keys["token"] = token_file.read_bytes().strip()
+    with hunt.Watch() as watch:
+        migrate(agent, *place)
+        bao.revoke(keys["token"].decode())
+        assert agent.cli("interface", "create", "late").returncode == 1
+        status(agent)
+    assert "/v1/secret/data" in agent.log  # it did log what it asked
+    places = {**hunt.files(agent.config_dir), "log": agent.log.encode(), **watch.places()}
+    assert not hunt.found(keys, places)
+    agent.end()

@@ -1,6 +1,8 @@
 """Changes of keys that lie in a Vault: all or nothing, taken back, tidied up, and never of others."""
 
 import json
+import socket
+import time
 
 import pytest
 from tests.vault.server import Bao
@@ -160,6 +162,20 @@ def test_an_entry_that_is_gone_is_told_of(world: World, bao: Bao) -> None:
     bao.call("DELETE", f"secret/metadata/{_only_entry(world)}")
     with pytest.raises(DamagedSecret, match="is gone"):
         world.open().get("a")
+
+
+def test_one_that_does_not_answer_is_asked_once_for_all(world: World, bao: Bao) -> None:
+    names = [f"tunnel/{number}" for number in range(20)]
+    world.migrated(**dict.fromkeys(names, b"1"))
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        elsewhere = f"https://127.0.0.1:{silent_server.getsockname()[1]}"
+        world.store.execute("UPDATE vault SET place = replace(place, ?, ?)", bao.address, elsewhere)
+        began = time.monotonic()
+        secrets = world.open()
+        for name in names:
+            with pytest.raises(KeysUnavailable, match="does not answer"):
+                secrets.get(name)
+        assert time.monotonic() - began < 10
 
 
 def test_no_key_is_in_the_files_of_the_host(world: World) -> None:

@@ -33,6 +33,7 @@ def tunnel_lines(tunnel: dict[str, Any]) -> Iterator[str]:
             ("interface", _interface(tunnel)),
             ("engine", tunnel["engine"] or ""),
             ("listen port", str(tunnel["listen_port"])),
+            ("beside it", ", ".join(map(_device_words, tunnel.get("further", ())))),
             ("endpoint", tunnel["endpoint"] or ""),
             ("public key", tunnel["public_key"]),
             ("addresses", ", ".join(tunnel["addresses"])),
@@ -70,6 +71,11 @@ def peer_lines(peer: dict[str, Any]) -> Iterator[str]:
             ("sent", output.size(peer["tx_bytes"])),
         ]
     )
+
+
+def _device_words(device: dict[str, Any]) -> str:
+    what = "new keys" if device["successor"] else "the same key"
+    return f"{device['interface']} with {what}, UDP port {device['listen_port']}, {device['state']}"
 
 
 def _tunnel_row(tunnel: dict[str, Any]) -> tuple[str, ...]:

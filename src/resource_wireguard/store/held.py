@@ -22,6 +22,11 @@ class Held(NamedTuple):
     sealed: bytes
 
     @property
+    def in_history(self) -> bool:
+        """Whether it undoes a change, rather than being in use."""
+        return isinstance(self.key, int)
+
+    @property
     def pointer(self) -> bytes | None:
         """The entry in a Vault that holds it; None where it is sealed here."""
         return pointed(self.sealed)

@@ -139,14 +139,20 @@ class Keyring:
     # A passphrase -------------------------------------------------------------------------------
 
     def unlock(self, passphrase: bytearray) -> None:
-        """Open with a passphrase. A wrong one counts before it is tried: no end of the agent forgets it."""
+        """Open with a passphrase, which is erased; InvalidInput for a wrong one, and while it has to wait."""
+        try:
+            self._unlock(passphrase)
+        finally:
+            erase(passphrase)
+
+    def _unlock(self, passphrase: bytearray) -> None:
+        """A wrong passphrase counts before it is tried: no end of the agent forgets it."""
         master, source = self.master(), self.sources.get(PassphraseSource.kind)
         if (
             master is None
             or master.source != PassphraseSource.kind
             or not isinstance(source, PassphraseSource)
         ):
-            erase(passphrase)
             raise InvalidInput(
                 "the keys of this host are not locked with a passphrase",
                 "see 'resource-wireguard keys status'",

@@ -109,6 +109,15 @@ class FileSecrets:
         self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
     ) -> Custody:
         """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
+        try:
+            return self._rekey(source, offer, progress)
+        finally:
+            if isinstance(offer, bytearray):
+                erase(offer)
+
+    def _rekey(
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
+    ) -> Custody:
         self._keyring.refuse_while_unavailable()
         master = self._keyring.master()
         assert master is not None

@@ -126,12 +126,7 @@ class VaultSecrets(FileSecrets):
         self._keyring.refuse_while_unavailable()
         entries = self._arrange(place)
         self._keep(entries, "vault")
-        outside = self._opened(held for held in all_held(self._store) if held.pointer is None)
-        moved = 0
-        for batch in _batches(outside):
-            progress(f"moving secret {moved + 1} of {len(outside)} to the Vault")
-            self._move_in(batch)
-            moved += len(batch)
+        moved = self._move_all(self._move_in, "to the Vault", progress, inside=False)
         self._forget_old_pages()
         entries.remove_all_but(self._made())
         return moved
@@ -141,13 +136,9 @@ class VaultSecrets(FileSecrets):
         if self._entries is None:
             return 0
         self._keyring.refuse_while_unavailable()
-        entries, moved = self._entries, 0
+        entries = self._entries
         self._keep(entries, "file")
-        inside = self._opened(held for held in all_held(self._store) if held.pointer is not None)
-        for batch in _batches(inside):
-            progress(f"moving secret {moved + 1} of {len(inside)} from the Vault")
-            self._move_out(batch)
-            moved += len(batch)
+        moved = self._move_all(self._move_out, "from the Vault", progress, inside=True)
         progress("removing our entries from the Vault")
         if not any(held.pointer for held in all_held(self._store)):
             self._leave(entries)
@@ -260,6 +251,19 @@ class VaultSecrets(FileSecrets):
         return [sealed[1:] for (sealed,) in rows]
 
     # Moving -------------------------------------------------------------------------------------
+
+    def _move_all(
+        self, move: Callable[[list[Opened]], None], where: str, progress: Progress, *, inside: bool
+    ) -> int:
+        """Move all that is inside or outside; first what is in use: that much a lost Vault leaves us."""
+        every = [held for held in all_held(self._store) if (held.pointer is not None) == inside]
+        moved = 0
+        for history in (False, True):
+            for batch in _batches(self._opened(held for held in every if held.in_history == history)):
+                progress(f"moving secret {moved + 1} of {len(every)} {where}")
+                move(batch)
+                moved += len(batch)
+        return moved
 
     def _opened(self, every: Iterable[Held]) -> list[Opened]:
         """These with their secrets; damaged ones are left out, and so stay where they are."""

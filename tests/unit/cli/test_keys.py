@@ -1,6 +1,7 @@
 """The keys commands as they are typed: where a passphrase may come from, and what a script learns."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ HERE: dict[str, Any] = {
     "secrets": 12,
     "available": True,
     "problem": None,
+    "vault": None,
 }
 PROBLEM = {"message": "the keys are locked: they need the passphrase", "hint": "run it"}
 LOCKED: dict[str, Any] = {**HERE, "source": "passphrase", "available": False, "problem": PROBLEM}
@@ -80,3 +82,42 @@ def test_a_person_types_a_new_passphrase_twice_and_unseen(
     assert terminal.end() == 0
     assert WORDS not in terminal.text
     assert asked(agent, "keys.rekey") == [{"to": "passphrase", "passphrase": WORDS}]
+
+
+VAULT: dict[str, Any] = {
+    **dict.fromkeys(("namespace", "problem"), ""),
+    "address": "https://vault:8200",
+    "mount": "secret",
+    "path": "wireguard/gateway",
+    "way_in": "token",
+    "keys_in": "vault",
+    "inside": 7,
+    "outside": 5,
+}
+
+
+def test_files_reach_the_agent_by_their_full_names(run: Run, agent: FakeAgent) -> None:
+    agent.result("keys.migrate", {"moved": 7, "keys": {**HERE, "vault": VAULT}})
+    place = ["--address", "https://vault:8200", "--token-file", "token", "--ca", "/ca.pem"]
+    done = run("keys", "migrate", "--to", "vault", *place)
+    assert done.returncode == 0
+    expected = {"address": "https://vault:8200", "token_file": str(Path.cwd() / "token"), "ca": "/ca.pem"}
+    assert asked(agent, "keys.migrate") == [{"to": "vault", "place": expected}]
+    assert "7 secrets moved" in done.stdout
+    assert "7 secrets, 5 not" in done.stdout
+
+
+def test_a_credential_is_no_file(run: Run, agent: FakeAgent) -> None:
+    agent.result("keys.rekey", HERE)
+    run(
+        "keys",
+        "rekey",
+        "--to",
+        "transit",
+        "--address",
+        "https://vault:8200",
+        "--token-file",
+        "credential:vault",
+    )
+    place = {"address": "https://vault:8200", "token_file": "credential:vault"}
+    assert asked(agent, "keys.rekey") == [{"to": "transit", "place": place}]

@@ -319,8 +319,10 @@ def locked(host: Host, wall: Wall) -> Iterator[Host]:
 
 
 def refused(secrets: FileSecrets, words: bytes) -> InvalidInput:
+    offered = bytearray(words)
     with pytest.raises(InvalidInput) as refusal:
-        secrets.unlock(bytearray(words))
+        secrets.unlock(offered)
+    assert not any(offered), "erased, whatever became of it"
     return refusal.value
 
 

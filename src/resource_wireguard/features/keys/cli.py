@@ -42,13 +42,13 @@ _VAULT_OPTIONS = (
 )
 
 
-def given_place(place: dict[str, str | None]) -> dict[str, str]:
-    """The fields that were given, with the names of files as the agent can find them."""
+def given_place(place: dict[str, str | None]) -> dict[str, dict[str, str]]:
+    """What was said of a Vault, if anything, with the names of files as the agent can find them."""
     request = given(**place)
     for name in ("token_file", "secret_id_file", "ca"):
         if name in request and not request[name].startswith("credential:"):
             request[name] = os.path.abspath(request[name])  # noqa: PTH100 - pathlib takes 10 ms
-    return request
+    return {"place": request} if request else {}
 
 
 @click.group(cls=Group)
@@ -108,7 +108,7 @@ def rekey(
     wanted = to or call("keys.status")["source"]
     request: dict[str, Any] = {
         **given(to=to, transit_key=transit_key, transit_mount=transit_mount),
-        "place": given_place(place),
+        **given_place(place),
     }
     if wanted == "passphrase":
         request["passphrase"] = _passphrase(twice=True)
@@ -134,7 +134,7 @@ def migrate(to: str, format_: str, **place: str | None) -> None:
     Each is read back before the other copy goes. Where it breaks off, run it again: it goes on with the
     rest. Tunnels do not notice. Once in a Vault, '--to vault' changes the way in, and nothing else.
     """
-    request = {"to": to, "place": given_place(place)}
+    request = {"to": to, **given_place(place)}
     moved = call("keys.migrate", request, within=WITHIN)
     output.show(moved, format_, lambda moved: [f"{moved['moved']} secrets moved", *_lines(moved["keys"])])
 

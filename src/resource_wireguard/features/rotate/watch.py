@@ -4,6 +4,7 @@ All it knows is in the store and in the devices, so whoever kills it loses nothi
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,28 +54,27 @@ class Listener(Protocol):
 
 async def follow(agent: Listener) -> None:
     """Look, as often as it is worth it, for ever."""
-    watch, said = Watch(), ""
+    watch = Watch()
     while True:
-        begun = time.monotonic()
-        try:
-            rotating, refused = await agent.ask(watch.look), ""
-        except ResourceError as error:
-            rotating, refused = False, error.message
-            if refused != said:
-                log.warning("a rotation does not go on: %s", refused)
-        said = refused
+        rotating = False
+        with contextlib.suppress(ResourceError):  # of the store: the pass tells of it
+            rotating = await agent.ask(watch.look)
         if rotating:
-            await asyncio.sleep(max(LOOK_EVERY, SHARE * (time.monotonic() - begun)))
+            await asyncio.sleep(watch.pause)
         else:
             await agent.wait(IDLE)
 
 
 class Watch:
-    """What is remembered between two looks: since when all have moved, and the old devices are silent."""
+    """What is remembered between two looks: since when all have moved, and the old devices are silent; and
+    by which facts they have not, which need not be gone through again."""
 
     def __init__(self) -> None:
         self._moved: dict[int, float] = {}
         self._silent: dict[int, tuple[float, int]] = {}
+        self._waiting: dict[int, Facts] = {}
+        self._told: set[int] = set()
+        self.pause = LOOK_EVERY
 
     def look(self, engine: Engine) -> bool:
         """Bring every rotation as far as it can go now; whether one is running."""
@@ -83,13 +83,26 @@ class Watch:
         self._forget_aged(engine)
         specs = engine.specs()
         rotating = any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels)
-        if rotating and (engine.pass_is_due() or _has_moved(engine, specs)):
+        begun = time.monotonic()
+        moved = rotating and (engine.pass_is_due() or _has_moved(engine, specs))
+        self.pause = max(LOOK_EVERY, SHARE * (time.monotonic() - begun))
+        if moved:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
-            if self._advanced(engine, rotation):
-                engine.settle("rotate")
+            try:
+                if self._advanced(engine, rotation):
+                    engine.settle("rotate")
+                self._told.discard(rotation.id)
+            except ResourceError as error:
+                self._tell(rotation, error)
         return bool(running) or any(specs.further(tunnel.name).devices for tunnel in specs.tunnels)
+
+    def _tell(self, rotation: Rotation, error: ResourceError) -> None:
+        """Once for each time that a rotation is held up, as while another change waits to be confirmed."""
+        if rotation.id not in self._told:
+            log.warning("rotation %s of '%s' is held up: %s", rotation.id, rotation.tunnel, error.message)
+        self._told.add(rotation.id)
 
     def _advanced(self, engine: Engine, rotation: Rotation) -> bool:
         if rotation.peer is not None:
@@ -105,11 +118,15 @@ class Watch:
         """How a rotation of a tunnel's keys ends now; '' where it does not."""
         assert engine.last is not None
         specs, facts = engine.last_specs, engine.last.facts
+        over = rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline
+        if self._waiting.get(rotation.id) is facts and not over:
+            return ""
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
         if all(moved.values()):
             return "complete" if self._is_silent(engine, rotation) else ""
         self._forget(rotation)
-        if rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline:
+        self._waiting[rotation.id] = facts
+        if over:
             left = ", ".join(name for name, has in moved.items() if not has)
             return f"overlap over, not moved: {left}"
         return ""
@@ -129,6 +146,7 @@ class Watch:
         return facts.now - since >= LINGER or facts.now - moved >= LINGER_MOST
 
     def _forget(self, rotation: Rotation) -> None:
+        self._waiting.pop(rotation.id, None)
         self._moved.pop(rotation.id, None)
         self._silent.pop(rotation.id, None)
 
