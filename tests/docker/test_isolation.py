@@ -160,6 +160,14 @@ def test_a_foreign_network_is_never_touched(sealed: Sealed) -> None:
     foreign.remove()
 
 
+def test_a_bridge_that_only_looks_like_ours_is_let_be(sealed: Sealed) -> None:
+    sealed.server.ip("link add wgn-other type bridge", "address add 10.99.0.1/32 dev wgn-other")
+    wait_until(sealed.agent.settled, what="an agent that has seen it")
+    assert sealed.server.addresses("wgn-other") == {"10.99.0.1/32"}
+    assert "wgn-other" not in sealed.server.nft("list", "ruleset")
+    sealed.server.ip("link delete wgn-other")
+
+
 @pytest.mark.parametrize("mode", ["host", "none"])
 def test_containers_without_networks_are_refused(sealed: Sealed, mode: str) -> None:
     container = started(sealed, f"with-{mode}", mode, dns=None)

@@ -361,7 +361,11 @@ class Pinger:
     def __enter__(self) -> "Pinger":
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: self.answered or not self._pause, what=f"first answer from {self._address}")
+        try:
+            wait_until(lambda: self.answered or not self._pause, what=f"first answer from {self._address}")
+        except AssertionError:
+            self.__exit__()  # threads that nobody ends would keep the tests from ending
+            raise
         return self
 
     def stop(self) -> None:

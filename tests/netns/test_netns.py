@@ -386,14 +386,17 @@ def test_a_name_that_is_taken_away_is_given_back_with_all_that_is_inside(home: H
 
 
 def test_what_is_changed_inside_is_repaired_at_once(home: Home) -> None:
-    home.netns.ip(
-        "link set lo down", f"address delete 10.97.0.1/24 dev {home.interface}", "route flush table main"
-    )
-    wait_until(
-        lambda: home.netns.routes(home.interface, table="main") >= {"default", "10.97.0.0/24"},
-        within=5.0,
-        what="routes that nobody else announced",
-    )
+    for _ in range(
+        3
+    ):  # what was done for the fixture may wake the agent once, and nothing outside does later
+        home.netns.ip(
+            "link set lo down", f"address delete 10.97.0.1/24 dev {home.interface}", "route flush table main"
+        )
+        wait_until(
+            lambda: home.netns.routes(home.interface, table="main") >= {"default", "10.97.0.0/24"},
+            within=5.0,
+            what="routes that nobody else announced",
+        )
     wait_until(home.agent.settled)
     home.reaches_site()
     assert "UP" in (home.netns.link("lo") or {})["flags"]

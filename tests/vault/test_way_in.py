@@ -82,7 +82,7 @@ def test_an_expired_secret_id_is_told_of_and_a_new_one_taken(world: World, bao: 
     file = Path(vault.place.secret_id_file)
     bao.call("POST", "auth/approle/role/gateway/secret-id/destroy", secret_id=file.read_text().strip())
     vault = Vault(vault.place)
-    assert "does not take the AppRole: its secret id was revoked or expired" in _refusal(vault)
+    assert "its secret id was revoked or has expired" in _refusal(vault)
     world.write(file, bao.secret_id())
     assert vault.read(f"{world.path}/x") is None
 
@@ -92,6 +92,12 @@ def _by_role(world: World, bao: Bao, **more: str) -> Vault:
     file = world.folder / "secret-id"
     world.write(file, secret_id)
     return Vault(world.place(role_id=role, secret_id_file=str(file)))
+
+
+def test_a_role_mount_that_is_not_there_is_told_of(world: World, bao: Bao) -> None:
+    vault = _by_role(world, bao)
+    elsewhere = msgspec.structs.replace(vault.place, role_mount="nowhere")
+    assert "does not take the AppRole at auth/nowhere: it is unknown" in _refusal(Vault(elsewhere))
 
 
 def test_a_policy_that_is_too_narrow_is_told_of(world: World, bao: Bao) -> None:
@@ -152,6 +158,7 @@ def test_what_is_no_vault_is_told_of(world: World, bao: Bao) -> None:
     ("s.token", 0o644, "can be read by others"),
     ("two words", 0o600, "holds no token"),
     ("", 0o600, "holds no token"),
+    ("tökén", 0o600, "holds no token"),
     ("x" * 5000, 0o600, "holds no token"),
 ])  # fmt: skip
 def test_a_file_that_is_no_token_is_refused(world: World, content: str, mode: int, said: str) -> None:

@@ -78,7 +78,7 @@ class ContainerFacts(msgspec.Struct, frozen=True):
 
 
 class DockerFacts(msgspec.Struct, frozen=True):
-    """What Docker said, where it was asked: answered is None if it was not, False if it kept silent.
+    """What Docker said, where it was asked: answered is None if it was not, False if silence says why not.
 
     bridges are those of our networks that the kernel has, whether or not Docker runs. containers has those
     that were asked for and those attached to our networks, by name.
@@ -87,6 +87,7 @@ class DockerFacts(msgspec.Struct, frozen=True):
     answered: bool | None = None
     bridges: frozenset[str] = frozenset()
     containers: Mapping[str, ContainerFacts] = {}
+    silence: Problem | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -166,7 +166,8 @@ class Vault:
                 f"log in at auth/{place.role_mount}",
                 refused=self._role_refused(),
             )
-            self._full = self._live_for(given["auth"] if given else {})
+            given = _found(given, f"no AppRoles log in at auth/{place.role_mount}: {place.address}")
+            self._full = self._live_for(given["auth"])
         else:
             client.token = _secret_file(place.token_file, "token")
             looked = self._told(client.auth.token.lookup_self, "look its token up", self._token_refused())
@@ -271,7 +272,8 @@ class Vault:
 
     def _role_refused(self) -> KeysUnavailable:
         return KeysUnavailable(
-            f"Vault at {self.place.address} does not take the AppRole: its secret id was revoked or expired",
+            f"Vault at {self.place.address} does not take the AppRole at auth/{self.place.role_mount}: "
+            "it is unknown, or its secret id was revoked or has expired",
             f"write a new one to {self.place.secret_id_file}; the agent takes it by itself",
         )
 
@@ -317,8 +319,8 @@ def _secret_file(name: str, what: str) -> str:
         raise KeysUnavailable(
             f"the {what} {path} can be read by others (mode {mode:04o})", f"chmod 600 {path}"
         )
-    words = text.decode("ascii", "replace").split()
-    if len(words) != 1 or len(text) > SECRET_FILE_MOST or not words[0].isprintable():
+    words = text.decode("utf-8", "replace").split()
+    if len(words) != 1 or len(text) > SECRET_FILE_MOST or not words[0].isascii():
         raise KeysUnavailable(f"{path} holds no {what}", f"the file is to hold the {what} alone")
     return words[0]
 

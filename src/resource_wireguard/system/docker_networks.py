@@ -22,7 +22,7 @@ from resource_wireguard.host.state import Attachment, DockerNetwork, Record
 from resource_wireguard.model.net import is_v6
 from resource_wireguard.system.docker import connect, refusals
 
-WITHIN = 3.0
+WITHIN = 4.0
 """Seconds Docker may take to answer a look: whatever else is to be done on this host waits for it."""
 
 CHANGED_WITHIN = 20.0
@@ -64,15 +64,15 @@ class DockerNetworks:
                 networks = [_network(found) for found in _ours(client)]
                 containers = list(self._containers(client, questions.containers, networks))
         except ResourceError as error:
-            problem = Problem(f"{error.message}: Docker networks are not looked at", error.hint)
-            return [], DockerFacts(False, bridges), (problem,)
+            silence = Problem(error.message, error.hint)
+            return [], DockerFacts(False, bridges, silence=silence), (silence,)
         held = [Attachment(c.name, c.networks) for c in containers if c.name in questions.containers]
         facts = DockerFacts(True, bridges, {container.name: container for container in containers})
         return [*networks, *held], facts, ()
 
     def survey(self, host: Survey) -> Survey:
         """What is in use on the host, with the networks that Docker has, whoever made them."""
-        with closing(connect(CHANGED_WITHIN)) as client, refusals("Docker"):
+        with closing(connect(WITHIN)) as client, refusals("Docker"):
             found = client.api.networks()
             version = _version(client)
         return replace(

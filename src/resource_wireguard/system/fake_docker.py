@@ -42,7 +42,8 @@ class FakeDocker:
             return [], DockerFacts(), ()
         self.asked += 1
         if self.refusal:
-            return [], DockerFacts(False, bridges), (Problem(self.refusal.message, self.refusal.hint),)
+            silence = Problem(self.refusal.message, self.refusal.hint)
+            return [], DockerFacts(False, bridges, silence=silence), (silence,)
         seen = {
             name: container
             for name, container in self.containers.items()

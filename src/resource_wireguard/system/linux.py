@@ -21,6 +21,7 @@ from resource_wireguard.host.facts import Path as NetworkPath
 from resource_wireguard.host.ownership import is_our_bridge
 from resource_wireguard.host.state import (
     Address,
+    DockerNetwork,
     HostState,
     Key,
     Link,
@@ -186,13 +187,17 @@ class LinuxHost:
     def _look_at_docker(self, look: "_Look", questions: Questions, links: list[SeenLink]) -> DockerFacts:
         """Networks, containers, and what lies on our bridges; its silence hides nothing of anybody else's."""
         names = {link.index: link.name for link in links if is_our_bridge(link.name, link.kind)}
-        found: list[Address] = []
-        if names:
-            found = look.part(lambda: list(netlink.addresses(self._kernel, names)), found)
-        look.add(address for address in found if address.address.endswith(GATEWAY_LENGTHS))
         records, facts, problems = self._docker.observe(questions, frozenset(names.values()))
         look.add(records)
         look.problems.extend(problems)
+        ours = {record.bridge for record in records if isinstance(record, DockerNetwork)}
+        if questions.docker and not facts.answered:
+            ours = set(names.values())
+        on = {index: name for index, name in names.items() if name in ours}
+        found: list[Address] = []
+        if on:
+            found = look.part(lambda: list(netlink.addresses(self._kernel, on)), found)
+        look.add(address for address in found if address.address.endswith(GATEWAY_LENGTHS))
         return facts
 
     def _counters(self, place: Place, names: dict[int, str]) -> Iterator[tuple[str, LinkFacts]]:

@@ -166,9 +166,9 @@ def named(specs: Specs, name: str) -> NamespaceSpec:
 
 def require_docker(report: Report) -> None:
     """HostError where Docker did not answer: what is in a namespace would not be seen."""
-    if report.observation.docker.answered is False:
-        problem = report.problems_of("")[0]
-        raise HostError(problem.message, problem.hint)
+    silence = report.observation.docker.silence
+    if silence:
+        raise HostError(silence.message, silence.hint)
 
 
 def _with_network(

@@ -114,9 +114,10 @@ def _of_docker(specs: Specs) -> list[NamespaceSpec]:
 
 
 def _bridges(facts: Facts) -> frozenset[str]:
-    """All bridges of ours there are, or that Docker may bring back."""
-    networks = facts.observation.state.of(DockerNetwork).values()
-    return facts.observation.docker.bridges | {network.bridge for network in networks}
+    """The bridges of our networks; while Docker does not answer, all that are named like one."""
+    docker, networks = facts.observation.docker, facts.observation.state.of(DockerNetwork).values()
+    named_so = frozenset[str]() if docker.answered else docker.bridges
+    return named_so | {network.bridge for network in networks}
 
 
 def _way(tunnel: TunnelSpec, specs: Specs, facts: Facts) -> Way:

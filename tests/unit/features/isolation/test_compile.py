@@ -49,6 +49,11 @@ def test_answers_come_in_on_every_device() -> None:
         assert any(text.startswith(f'iifname "{interface}" oifname "wgn-private"') for text in texts)
 
 
+def test_a_bridge_that_only_looks_like_ours_is_let_be() -> None:
+    seen = Observation(docker=DockerFacts(True, frozenset({"wgn-foreign"})))
+    assert not compile_namespaces(Specs(), Facts(200.0, seen))
+
+
 def test_a_bridge_without_a_spec_stays_closed() -> None:
     seen = Observation(docker=DockerFacts(False, frozenset({"wgn-gone"})))
     (piece,) = compile_namespaces(Specs(), Facts(200.0, seen))
