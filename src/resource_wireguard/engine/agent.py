@@ -100,14 +100,6 @@ class Agent:
             self._engine.resolved = {**self._engine.resolved, host: address}
             self._dirty.set()
 
-    async def do(self, work: Callable[[Engine], T]) -> T:
-        """Work in the engine's thread, between commands and passes; ResourceError as the work raises it."""
-        outcome = await self._in_engine(lambda: work(self._engine))
-        await self._set_alarm()
-        if self._engine.pass_is_due():
-            self._dirty.set()
-        return outcome
-
     async def wait(self, seconds: float) -> None:
         """Until the next report, at most some seconds."""
         self._looked.clear()

@@ -41,7 +41,7 @@ T = TypeVar("T")
 class Listener(Protocol):
     """What the source works with: the agent."""
 
-    def do(self, work: Callable[[Engine], T]) -> Awaitable[T]:
+    def ask(self, work: Callable[[Engine], T]) -> Awaitable[T]:
         """Work in the engine's thread, as a command does."""
 
     async def wait(self, seconds: float) -> None:
@@ -165,7 +165,7 @@ async def run_schedules(agent: Listener) -> None:
     scheduler = Scheduler()
     while True:
         try:
-            left = await agent.do(scheduler.run_due)
+            left = await agent.ask(scheduler.run_due)
         except ResourceError as error:
             log.error("the schedules could not be read: %s", error.message)  # noqa: TRY400 - one clear line
             left = RETRY_AFTER
