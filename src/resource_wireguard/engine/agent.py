@@ -100,6 +100,18 @@ class Agent:
             self._engine.resolved = {**self._engine.resolved, host: address}
             self._dirty.set()
 
+    async def ask(self, work: Callable[[Engine], T]) -> T:
+        """Have the engine do some work in its own thread; a pass follows where the work calls for one.
+
+        ResourceError as the work raises it: the caller's to handle.
+        """
+        try:
+            return await self._in_engine(lambda: work(self._engine))
+        finally:
+            await self._set_alarm()
+            if self._engine.pass_is_due():
+                self._dirty.set()
+
     async def wait(self, seconds: float) -> None:
         """Until the next report, at most some seconds."""
         self._looked.clear()

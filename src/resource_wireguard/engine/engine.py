@@ -11,7 +11,7 @@ import msgspec
 from resource_wireguard.engine.feature import Command, Feature, Resources
 from resource_wireguard.engine.history import Change, History
 from resource_wireguard.engine.journal import Journal
-from resource_wireguard.engine.ports import Events
+from resource_wireguard.engine.ports import Events, Tunnels
 from resource_wireguard.engine.reconcile import (
     Report,
     World,
@@ -151,6 +151,11 @@ class Engine:
             seen = msgspec.structs.replace(seen, problems=problems)
         self.last = seen
         return seen
+
+    @property
+    def tunnels(self) -> Tunnels:
+        """Where tunnels and peers are kept, whichever feature does that."""
+        return next(feature.tunnels for feature in self.features if feature.tunnels)
 
     def journal(self, subject: str, text: str, result: str = "done") -> None:
         """Write a line under the name of whoever asked; inside a change it is the change's name too."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from resource_wireguard.engine.ports import Clock, Host, Secrets, Store
+from resource_wireguard.engine.ports import Clock, Host, Secrets, Store, Tunnels
 from resource_wireguard.host.facts import Facts, Questions
 from resource_wireguard.host.state import Piece
 from resource_wireguard.model.settings import Settings
@@ -41,7 +41,8 @@ class Feature(msgspec.Struct, frozen=True):
     compile is pure; questions names, from specs and resolved names, what it wants to find in the facts.
     sources run for ever and learn. observed is told of each look at the host, with the specs that are
     wanted; ending comes once, last. recorded names those of its tables that hold what was observed rather
-    than said, such as counters: undo and back-ups leave them alone.
+    than said, such as counters: undo and back-ups leave them alone. tunnels is offered by the feature that
+    keeps them, so that others can change them too.
     """
 
     name: str
@@ -54,3 +55,4 @@ class Feature(msgspec.Struct, frozen=True):
     recorded: tuple[str, ...] = ()
     observed: Callable[[Resources, Specs, Facts], None] | None = None
     ending: Callable[[Resources], None] | None = None
+    tunnels: Tunnels | None = None

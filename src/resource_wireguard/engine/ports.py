@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from resource_wireguard.host.diff import Plan
 from resource_wireguard.host.facts import Found, Observation, Problem, Questions, Survey
 from resource_wireguard.host.state import Route
-from resource_wireguard.model.keys import PresharedKey, PrivateKey
+from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
 
 class Clock(Protocol):
@@ -55,6 +56,12 @@ class Host(Protocol):
     def events(self) -> Events:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
 
+    def handshakes(self, interfaces: Iterable[str]) -> Mapping[tuple[str, PublicKey], float]:
+        """The latest handshakes (Unix seconds) on some of our interfaces: a cheap look at nothing else.
+
+        An interface that is not there, or does not answer, has none.
+        """
+
 
 class Store(Protocol):
     """One SQL database, owned by the agent alone."""
@@ -92,3 +99,21 @@ class Secrets(Protocol):
 
     def delete(self, prefix: str) -> None:
         """Forget all secrets whose names begin with prefix."""
+
+
+class Tunnels(Protocol):
+    """Tunnels and peers where they are kept, for features that change them; inside engine.change().
+
+    Reading goes through Specs. The feature that owns them offers this.
+    """
+
+    def put_tunnel(self, resources: Any, spec: TunnelSpec) -> None:
+        """Keep a tunnel, new or changed, without its peers."""
+
+    def put_peer(
+        self, resources: Any, tunnel: str, spec: PeerSpec, private_key: PrivateKey | None = None
+    ) -> None:
+        """Keep a peer, new or changed; its private key only if one is given here."""
+
+    def peer_private_key(self, resources: Any, tunnel: str, name: str) -> PrivateKey | None:
+        """The private key of a peer, where it was made and kept here."""

@@ -156,10 +156,14 @@ class PeerEndpoint(Record, frozen=True):
 
 
 class Address(Record, frozen=True):
-    """An address with its prefix length on one of our links."""
+    """An address with its prefix length on one of our links.
+
+    bare: the kernel makes no route to its network (IFA_F_NOPREFIXROUTE), which another link may have.
+    """
 
     interface: str  # type: ignore[misc]
     address: str
+    bare: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -170,13 +174,15 @@ class Address(Record, frozen=True):
 class Route(Record, frozen=True):
     """A route of our protocol; interface None makes it 'unreachable' (fail closed).
 
-    metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6.
+    metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6. source is the address that this host's own
+    packets have on that way; None leaves it to the kernel.
     """
 
     prefix: str
     interface: str | None  # type: ignore[misc]
     table: int = 254
     metric: int = 0
+    source: str | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -292,12 +298,17 @@ def _check_addresses(state: HostState) -> None:
     holders: dict[str, Address] = {}
     for address in state.of(Address).values():
         held = holders.setdefault(address.address.partition("/")[0], address)
-        if held is not address:
+        if held is not address and not _are_of_one_tunnel(held, address, state):
             raise ConflictError(
                 f"tunnels '{state.owner_of(held)}' and '{state.owner_of(address)}' both have the address "
                 f"{address.address}",
                 "give one of them another address with --address",
             )
+
+
+def _are_of_one_tunnel(one: Address, other: Address, state: HostState) -> bool:
+    """Whether two interfaces are devices of the same tunnel, which answer to the same addresses."""
+    return one.interface != other.interface and state.owner_of(one) == state.owner_of(other) != ""
 
 
 def _check_allowed_ips(state: HostState) -> None:

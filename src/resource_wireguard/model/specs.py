@@ -1,6 +1,6 @@
 """What the user said: tunnels and peers, frozen and validated."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -46,7 +46,9 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
     fwmark 0 means: one of ours, where one is needed. table None means: routes in the main table, and
     what wg-quick(8) does for default routes; NO_TABLE: no routes; a number: all routes there, no rules.
     dns goes into the peers' configs; host_dns is what wg-quick(8) would make this host ask (servers, then
-    search domains), kept for exports.
+    search domains), kept for exports. interface, key and listen_port are those of its first device; Further
+    has more. generation counts how often another device took the first one's place: from then on its
+    addresses bring no route along, and the routes to their networks are ours.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
     host_dns: tuple[str, ...] = ()
     fwmark: int = 0
     table: int | None = None
+    generation: int = 0
     peers: tuple[PeerSpec, ...] = ()
     created_at: float = 0.0
 
@@ -73,6 +76,62 @@ class TunnelSpec(msgspec.Struct, frozen=True, kw_only=True):
             if peer.name == name:
                 return peer
         raise not_found("peer", name, [peer.name for peer in self.peers], f"peer list {self.name}")
+
+
+class Seat(msgspec.Struct, frozen=True, kw_only=True):
+    """One more place where a peer of a tunnel can be met: under another key, or on another device.
+
+    What is not said here (allowed IPs, whether it is enabled) is the peer's. private_key is the peer's own,
+    where it was made here. holds says whether its allowed IPs lie with this key rather than with another one
+    on the same device; None: with the one that shook hands last.
+    """
+
+    peer: str
+    public_key: PublicKey
+    private_key: PrivateKey | None = None
+    preshared_key: PresharedKey | None = None
+    endpoint: Endpoint | None = None
+    endpoint_since: float = 0.0
+    keepalive: int = 0
+    holds: bool | None = None
+
+
+class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A further device of a tunnel: an interface with a key and a port, beside the tunnel's own.
+
+    Its private key may be the tunnel's (the same host at another port) or a new one. seats None: all that
+    sit on the tunnel's first device sit here too, under the same keys. A successor is to take the first
+    device's place: new configs speak of it, and endpoint is what peers are told to reach it by.
+    """
+
+    interface: str
+    private_key: PrivateKey
+    public_key: PublicKey
+    listen_port: int
+    seats: tuple[Seat, ...] | None = None
+    successor: bool = False
+    endpoint: Endpoint | None = None
+
+
+class Further(msgspec.Struct, frozen=True):
+    """What a tunnel has for a while beside its device and its peers' keys.
+
+    Packets are taken on every device. A peer's prefixes are routed to the one, and lie with the key, on which
+    it shook hands last; the earlier in this order as long as there was none: the tunnel's own device,
+    then devices; the peer's own key, then seats (which are on the first device, and on those without
+    seats of their own).
+    """
+
+    devices: tuple[DeviceSpec, ...] = ()
+    seats: tuple[Seat, ...] = ()
+
+    @property
+    def successor(self) -> DeviceSpec | None:
+        """The device that is to take the first one's place, if there is one."""
+        return next((device for device in self.devices if device.successor), None)
+
+
+NOTHING_FURTHER = Further()
 
 
 class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +167,30 @@ class Specs(msgspec.Struct, frozen=True):
         """All namespaces by name."""
         namespaces: tuple[NamespaceSpec, ...] = self.by_feature.get("isolation", ())
         return namespaces
+
+    def further(self, tunnel: str) -> Further:
+        """What a tunnel has beside its first device; nothing, most of the time."""
+        every: Mapping[str, Further] = self.by_feature.get("rotate", {})
+        return every.get(tunnel, NOTHING_FURTHER)
+
+    def devices(self) -> Iterator[tuple[TunnelSpec, str, int]]:
+        """Every device of every tunnel, active or not: its tunnel, interface and listen port."""
+        for tunnel in self.tunnels:
+            yield tunnel, tunnel.interface, tunnel.listen_port
+            for device in self.further(tunnel.name).devices:
+                yield tunnel, device.interface, device.listen_port
+
+    def places(self, tunnel: TunnelSpec, peer: PeerSpec) -> tuple[tuple[str, PublicKey], ...]:
+        """Where a peer can be met: interfaces and keys, the tunnel's and its own first."""
+        further = self.further(tunnel.name)
+        keys = (peer.public_key, *(seat.public_key for seat in further.seats if seat.peer == peer.name))
+        found = [(tunnel.interface, key) for key in keys]
+        for device in further.devices:
+            here = (
+                keys if device.seats is None else [s.public_key for s in device.seats if s.peer == peer.name]
+            )
+            found.extend((device.interface, key) for key in here)
+        return tuple(found)
 
     def tunnel(self, name: str) -> TunnelSpec:
         """The tunnel of that name; NotFound with the nearest name."""

@@ -171,7 +171,7 @@ class Application:
         if verb == "delete":
             netlink.delete_address(self._kernel, index, address.address)
         else:
-            netlink.add_address(self._kernel, index, address.address)
+            netlink.add_address(self._kernel, index, address.address, bare=address.bare)
 
     def _route(self, verb: Verb, route: Route) -> None:
         link = netlink.link(self._kernel, route.interface) if route.interface else None

@@ -114,6 +114,17 @@ class FakeHost(FakeKernel):
             self.public_address,
         )
 
+    def handshakes(self, interfaces: Iterable[str]) -> dict[tuple[str, PublicKey], float]:
+        """As the engines of our interfaces have them."""
+        wanted = set(interfaces) - self._mute
+        return {
+            (name, key): facts.latest_handshake
+            for name, there in self.interfaces.items()
+            if name in wanted and not there.foreign
+            for key, facts in there.learned.items()
+            if facts.latest_handshake is not None
+        }
+
     def read_foreign(self, interface: str) -> Found:
         """An interface that a test has placed."""
         there = self.interfaces.get(interface)
@@ -161,7 +172,7 @@ class FakeHost(FakeKernel):
             if isinstance(thing, Link):
                 self.interfaces[thing.name] = Interface(thing, foreign=True)
             elif isinstance(thing, Address):
-                self.interfaces[thing.interface].addresses[thing.address] = None
+                self.interfaces[thing.interface].addresses[thing.address] = thing.bare
             elif isinstance(thing, Device | Peer | PeerEndpoint):
                 self.interfaces[thing.interface].be_told(thing)
                 continue

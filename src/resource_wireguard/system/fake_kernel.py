@@ -78,13 +78,14 @@ class Interface:
     peers: dict[PublicKey, Peer] = field(default_factory=dict)
     endpoints: dict[PublicKey, str] = field(default_factory=dict)
     learned: dict[PublicKey, PeerFacts] = field(default_factory=dict)
-    addresses: dict[str, None] = field(default_factory=dict)
+    addresses: dict[str, bool] = field(default_factory=dict)
+    """With whether they are bare."""
 
     def routing(self) -> Iterator[Record]:
         """The part that rtnetlink answers for."""
         yield self.link
-        for address in self.addresses:
-            yield Address(self.link.name, address)
+        for address, bare in self.addresses.items():
+            yield Address(self.link.name, address, bare)
 
     def wireguard(self) -> Iterator[Record]:
         """The part that the engine answers for."""
@@ -276,7 +277,7 @@ class FakeKernel:
             raise Refused(errno.EEXIST)  # __inet_insert_ifa()
         if is_v6(record.address) and interface.link.mtu < IPV6_MIN_MTU:
             raise Refused(errno.EINVAL)  # ipv6_find_idev()
-        interface.addresses[record.address] = None
+        interface.addresses[record.address] = record.bare
 
     def _with_secondaries(self, interface: Interface, address: str) -> list[str]:
         """__inet_del_ifa(): a subnet's first address takes the others along, unless promote_secondaries."""
@@ -309,8 +310,8 @@ class FakeKernel:
             if isinstance(thing, Route):
                 yield thing.key
         for interface in self.interfaces.values():
-            for address in interface.addresses:
-                if interface.link.up and not is_v6(address) and not address.endswith("/32"):
+            for address, bare in interface.addresses.items():
+                if interface.link.up and not bare and not is_v6(address) and not address.endswith("/32"):
                     yield network_of(address), MAIN_TABLE, 0  # fib_add_ifaddr()
 
     def _drop_routes(self, name: str, *, v6: bool) -> None:

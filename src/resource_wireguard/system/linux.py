@@ -1,6 +1,6 @@
 """The real host: observe and apply, assembled of one driver for each kind of kernel object."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -104,6 +104,15 @@ class LinuxHost:
     def events(self) -> NetlinkEvents:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
         return NetlinkEvents()
+
+    def handshakes(self, interfaces: Iterable[str]) -> Mapping[tuple[str, PublicKey], float]:
+        """The latest handshakes on some of our interfaces, asked of their engines alone."""
+        engines = {}
+        for name in interfaces:
+            seen = netlink.link(self._kernel, name)
+            if seen and (ours := self._our_link(seen)):
+                engines[name] = ours.engine
+        return self._wireguard.handshakes(engines)
 
     def _look_at_links(self, look: "_Look", links: list[SeenLink]) -> None:
         """Our links, the addresses on them, and what their engines say."""

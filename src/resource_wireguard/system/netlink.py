@@ -36,7 +36,8 @@ _INFO_KIND = 1
 _SKIP_STATISTICS = 8
 _IFF_UP = 1
 
-_ADDRESS, _LOCAL, _ADDRESS_PROTOCOL = 1, 2, 11
+_ADDRESS, _LOCAL, _ADDRESS_FLAGS, _ADDRESS_PROTOCOL = 1, 2, 8, 11
+_NO_PREFIX_ROUTE = 0x200
 _SCOPE_LINK = 253
 
 _ifinfomsg = struct.Struct("=BxHiII")
@@ -137,12 +138,14 @@ def addresses(kernel: NetlinkSocket, names: Mapping[int, str]) -> Iterator[Addre
         packed = found.get(_LOCAL) or found[_ADDRESS]
         if _is_the_kernels_own(packed, scope, found.get(_ADDRESS_PROTOCOL)):
             continue
-        yield Address(name, f"{ip_text(packed)}/{length}")
+        bare = bool(number(found.get(_ADDRESS_FLAGS, b"")) & _NO_PREFIX_ROUTE)
+        yield Address(name, f"{ip_text(packed)}/{length}", bare)
 
 
-def add_address(kernel: NetlinkSocket, index: int, address: str) -> None:
-    """Give a link an address, or mark the one it has as ours."""
-    kernel.change(_NEWADDR, _address_message(index, address), F_CREATE | F_REPLACE)
+def add_address(kernel: NetlinkSocket, index: int, address: str, *, bare: bool = False) -> None:
+    """Give a link an address, or mark the one it has as ours; bare brings no route to its network."""
+    flags = u32(_ADDRESS_FLAGS, _NO_PREFIX_ROUTE) if bare else b""
+    kernel.change(_NEWADDR, _address_message(index, address) + flags, F_CREATE | F_REPLACE)
 
 
 def delete_address(kernel: NetlinkSocket, index: int, address: str) -> None:

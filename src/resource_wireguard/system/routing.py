@@ -192,6 +192,7 @@ def _route(body: bytes, length: int, table: int, kind: int, names: Mapping[int, 
         interface=None if kind == _UNREACHABLE else names.get(index, f"link {index}"),
         table=number(found[_TABLE]) if _TABLE in found else table,
         metric=0 if v6 and metric == _DEFAULT_V6_METRIC else metric,
+        source=ip_text(found[_PREFSRC]) if _PREFSRC in found else None,
     )
 
 
@@ -207,6 +208,8 @@ def _route_message(route: Route, index: int | None, scope: int) -> bytes:
         parts.append(u32(_PRIORITY, _DEFAULT_V6_METRIC))
     if index is not None:
         parts.append(u32(_OIF, index))
+    if route.source:
+        parts.append(attribute(_PREFSRC, ip_bytes(route.source)))
     return head + b"".join(parts)
 
 

@@ -7,7 +7,7 @@ from resource_wireguard.errors import HostError
 from resource_wireguard.host.facts import Problem
 from resource_wireguard.system import genetlink, uapi
 from resource_wireguard.system.messages import KernelRefused, NetlinkSocket
-from resource_wireguard.system.reading import Memory, Reading
+from resource_wireguard.system.reading import Memory, PeerKey, Reading
 from resource_wireguard.system.transaction import DeviceChange, Transaction
 
 
@@ -39,6 +39,19 @@ class WireGuard:
         and hung ones do not add up.
         """
         self._forget_all_but(engines)
+        return self._answers(engines)
+
+    def handshakes(self, engines: Mapping[str, str]) -> dict[PeerKey, float]:
+        """The latest handshakes on some interfaces; none of one that does not answer."""
+        readings, _ = self._answers(engines)
+        return {
+            key: facts.latest_handshake
+            for reading in readings
+            for key, facts in reading.facts.items()
+            if facts.latest_handshake is not None
+        }
+
+    def _answers(self, engines: Mapping[str, str]) -> tuple[list[Reading], list[Problem]]:
         problems: list[Problem] = []
         answers: list[tuple[str, Callable[[], Reading]]] = []
         for interface, engine in engines.items():

@@ -37,7 +37,7 @@ GROUPS = {
 def feature() -> "Feature":
     """Tunnels and peers, as the registry lists them."""
     from resource_wireguard.engine.feature import Feature
-    from resource_wireguard.features.tunnel import adopt, exchange, network, peers, tunnels
+    from resource_wireguard.features.tunnel import adopt, exchange, network, peers, tables, tunnels
     from resource_wireguard.features.tunnel.compile import compile_tunnels, questions
     from resource_wireguard.features.tunnel.source import resolve_endpoints
     from resource_wireguard.features.tunnel.tables import MIGRATIONS, SpecCache
@@ -56,4 +56,5 @@ def feature() -> "Feature":
             *network.COMMANDS,
         ),
         sources=(resolve_endpoints,),
+        tunnels=tables,
     )
