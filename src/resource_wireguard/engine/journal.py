@@ -48,8 +48,12 @@ class Journal:
                     self.write(actor, subject, line, refused[0] if refused else "done")
 
     def keep_sysctls(self, plan: Plan) -> None:
-        """Remember the values that a plan is about to overwrite; the first one known stays."""
-        rows = [(a.before.name, a.before.value) for a in plan if isinstance(a.before, Sysctl)]
+        """Remember the values that a plan is about to overwrite; the first one known stays.
+
+        Names with slashes are those of one interface's settings, which go when it goes.
+        """
+        before = [a.before for a in plan if isinstance(a.before, Sysctl) and "/" not in a.before.name]
+        rows = [(sysctl.name, sysctl.value) for sysctl in before]
         if rows:
             self._store.execute_many("INSERT OR IGNORE INTO sysctl_before (name, value) VALUES (?, ?)", rows)
 

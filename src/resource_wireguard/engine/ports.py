@@ -117,3 +117,6 @@ class Tunnels(Protocol):
 
     def peer_private_key(self, resources: Any, tunnel: str, name: str) -> PrivateKey | None:
         """The private key of a peer, where it was made and kept here."""
+
+    def forget_private_key(self, resources: Any, tunnel: str, name: str) -> None:
+        """A peer has taken up a key that was made elsewhere."""

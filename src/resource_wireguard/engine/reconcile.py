@@ -17,13 +17,17 @@ ROUNDS = 3
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a pass saw and did. drift is what the last diff still holds: empty means success."""
+    """What a pass saw and did. drift is what the last diff still holds: empty means success.
+
+    specs are what it was to bring about.
+    """
 
     facts: Facts
     desired: HostState = HostState()
     done: Plan = ()
     drift: Plan = ()
     problems: tuple[Problem, ...] = ()
+    specs: Specs = Specs()
 
     @property
     def observation(self) -> Observation:
@@ -102,7 +106,11 @@ def compare(world: World, specs: Specs, facts: Facts) -> Report:
     desired = compile_specs(world.features, specs, facts)
     seen = facts.observation
     return Report(
-        facts, desired, drift=diff(desired, seen.state, complete=seen.complete), problems=seen.problems
+        facts,
+        desired,
+        drift=diff(desired, seen.state, complete=seen.complete),
+        problems=seen.problems,
+        specs=specs,
     )
 
 

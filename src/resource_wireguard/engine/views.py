@@ -12,7 +12,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.host.facts import PeerFacts, Problem, peer_state
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Link
-from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import DeviceSpec, PeerSpec, TunnelSpec
 
 
 class ProblemView(msgspec.Struct, frozen=True):
@@ -20,6 +20,16 @@ class ProblemView(msgspec.Struct, frozen=True):
 
     message: str
     hint: str = ""
+
+
+class DeviceView(msgspec.Struct, frozen=True):
+    """A further device of a tunnel; successor: it is to take the first one's place."""
+
+    interface: str
+    listen_port: int
+    public_key: str
+    successor: bool
+    state: str
 
 
 class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +51,7 @@ class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
     peers_online: int
     drift: tuple[str, ...]
     problems: tuple[ProblemView, ...]
+    further: tuple[DeviceView, ...] = ()
 
 
 class PeerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +75,13 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
 def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
     """One tunnel beside its interface; engine is None where the kernel shows no interface."""
     link = report.observation.state.of(Link).get(tunnel.interface)
+    devices = report.specs.further(tunnel.name).devices
     left = report.drift_of(tunnel.name)
     drift, shared = tuple(lines_of(left)), any(action.record.interface is None for action in left)
     of_host = report.problems_of("") if shared else ()
-    problems = problem_views((*report.problems_of(tunnel.interface), *of_host))
+    interfaces = (tunnel.interface, *(device.interface for device in devices))
+    of_it = (problem for interface in interfaces for problem in report.problems_of(interface))
+    problems = problem_views((*of_it, *of_host))
     return TunnelView(
         name=tunnel.name,
         interface=tunnel.interface,
@@ -85,7 +99,14 @@ def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
         peers_online=sum(_state_of(tunnel, peer, report) == "online" for peer in tunnel.peers),
         drift=drift,
         problems=problems,
+        further=tuple(_device_view(tunnel, device, report) for device in devices),
     )
+
+
+def _device_view(tunnel: TunnelSpec, device: DeviceSpec, report: Report) -> DeviceView:
+    link = report.observation.state.of(Link).get(device.interface)
+    state = _tunnel_state(tunnel.active, link, bool(report.problems_of(device.interface)))
+    return DeviceView(device.interface, device.listen_port, str(device.public_key), device.successor, state)
 
 
 def peer_view(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> PeerView:
@@ -130,7 +151,18 @@ def _tunnel_state(active: bool, link: Link | None, troubled: bool) -> str:
 
 
 def _facts_of(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> PeerFacts | None:
-    return report.observation.peers.get((tunnel.interface, peer.public_key))
+    """Where it shook hands last, with the bytes of all its places."""
+    places = report.specs.places(tunnel, peer)
+    seen = report.observation.peers
+    if len(places) == 1:
+        return seen.get(places[0])
+    known = [facts for place in places if (facts := seen.get(place))]
+    where = seen.get(places[report.facts.latest(places)])
+    return where and msgspec.structs.replace(
+        where,
+        rx_bytes=sum(facts.rx_bytes for facts in known),
+        tx_bytes=sum(facts.tx_bytes for facts in known),
+    )
 
 
 def _state_of(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> str:

@@ -1,6 +1,6 @@
 """What changes by itself: the observation of a host, and what sources have learned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -117,6 +117,18 @@ class Facts(msgspec.Struct, frozen=True):
     observation: Observation = Observation()
     resolved: Mapping[str, str] = {}
     heard: Mapping[str, Mapping[tuple[str, PublicKey], PeerFacts]] = {}
+
+    def latest_handshake(self, place: tuple[str, PublicKey]) -> float:
+        """When a peer last shook hands on an interface under a key (Unix seconds); 0.0 where it never did.
+
+        A device that does not answer is as it was when it last did.
+        """
+        seen = self.observation.peers.get(place) or self.heard.get(place[0], {}).get(place)
+        return (seen.latest_handshake if seen else None) or 0.0
+
+    def latest(self, places: Sequence[tuple[str, PublicKey]]) -> int:
+        """At which of its places, by number, a peer shook hands last; the earlier one of a tie."""
+        return max(range(len(places)), key=lambda number: (self.latest_handshake(places[number]), -number))
 
     def handshake_age(self, interface: str, key: PublicKey) -> float | None:
         """Seconds since the latest handshake with a peer, None where there was none."""

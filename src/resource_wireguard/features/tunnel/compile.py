@@ -7,11 +7,19 @@ from itertools import islice
 import msgspec
 
 from resource_wireguard.errors import ConflictError
+from resource_wireguard.features.tunnel.devices import (
+    Key,
+    Whereabouts,
+    devices_of,
+    enabled_peers,
+    sitting,
+    whereabouts,
+)
+from resource_wireguard.features.tunnel.firewall import default_route_rules, exit_rules, sysctls
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts, Path, Questions
 from resource_wireguard.host.ownership import RULE_PRIORITY_FIRST, RULE_PRIORITY_LAST, mark_of
 from resource_wireguard.host.state import (
     Address,
-    Chain,
     Device,
     Link,
     NftRule,
@@ -34,7 +42,7 @@ from resource_wireguard.model.net import (
     is_v6,
     network_of,
 )
-from resource_wireguard.model.specs import NO_TABLE, PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, DeviceSpec, Further, PeerSpec, Specs, TunnelSpec
 
 DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -46,24 +54,24 @@ SPECS_REMEMBERED = 16
 
 MAIN_TABLE = 254
 
+PREFIX_ROUTE_METRIC = 256
+"""Of the routes that IPv6 addresses bring along (IP6_RT_PRIO_ADDRCONF)."""
+
+LOOSE = "2"
+"""rp_filter: the source must be reachable, by whatever interface (RFC 3704, section 2.4)."""
+
 MAIN_FIRST = (RULE_PRIORITY_FIRST + RULE_PRIORITY_LAST) // 2
 """Priority of the rule that lets all but the default routes of the main table go before ours. The lower
 half of our range stays free for rules that must come first, such as those that bind a network to a tunnel."""
-
-CLAMP = Chain("clamp", "type filter hook forward priority -150; policy accept;")
-FORWARD = Chain("forward", "type filter hook forward priority 0; policy accept;")
-MASQUERADE = Chain("source-nat", "type nat hook postrouting priority 100; policy accept;")
-SPOOFED = Chain("spoofed", "type filter hook prerouting priority -300; policy accept;")
-MARK_IN = Chain("mark-in", "type filter hook prerouting priority -150; policy accept;")
-MARK_OUT = Chain("mark-out", "type filter hook postrouting priority -150; policy accept;")
 
 
 class _Lasting(msgspec.Struct, frozen=True):
     """What a spec says whatever the facts are; families are the IP versions whose default route it has."""
 
+    devices: tuple[DeviceSpec, ...]
     families: tuple[int, ...]
     fwmark: int
-    dialled: tuple[PeerSpec, ...]
+    dialled: tuple[tuple[str, Key], ...]
     sysctls: tuple[Sysctl, ...]
     records: tuple[Record, ...]
     rules: tuple[NftRule, ...]
@@ -72,13 +80,14 @@ class _Lasting(msgspec.Struct, frozen=True):
 class _Same:
     """A spec that is equal only to itself: comparing ten thousand peers would cost what the memory spares."""
 
-    __slots__ = ("tunnel",)
+    __slots__ = ("further", "tunnel")
 
-    def __init__(self, tunnel: TunnelSpec) -> None:
+    def __init__(self, tunnel: TunnelSpec, further: Further) -> None:
         self.tunnel = tunnel
+        self.further = further
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.tunnel is self.tunnel
+        return isinstance(other, _Same) and other.tunnel is self.tunnel and other.further is self.further
 
     def __hash__(self) -> int:
         return id(self.tunnel)
@@ -86,57 +95,102 @@ class _Same:
 
 def compile_tunnels(specs: Specs, facts: Facts) -> Sequence[Piece]:
     """One piece for each active tunnel; ConflictError where two want to be the way to everywhere."""
-    active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
+    active = [(same, _lasting(same)) for same in _active(specs)]
     _refuse_two_defaults(active)
-    return [_piece(tunnel, lasting, facts) for tunnel, lasting in active]
+    return [_piece(same, lasting, facts) for same, lasting in active]
 
 
 def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
     """The MTU of the paths to the peers we dial, and the sysctls we may have to set."""
-    active = [(tunnel, _lasting(_Same(tunnel))) for tunnel in specs.tunnels if tunnel.active]
+    active = [(same.tunnel, _lasting(same)) for same in _active(specs)]
     unsized = [lasting for tunnel, lasting in active if tunnel.mtu is None]
+    named = frozenset(sysctl.name for _, lasting in active for sysctl in lasting.sysctls)
     return Questions(
         paths=frozenset(path for lasting in unsized for path in _paths(lasting, resolved)),
-        sysctls=frozenset(sysctl.name for _, lasting in active for sysctl in lasting.sysctls),
+        sysctls=named.union(name for _, lasting in active for name in _reverse_path_filters(lasting)),
     )
 
 
-def _piece(tunnel: TunnelSpec, lasting: _Lasting, facts: Facts) -> Piece:
-    endpoints = (*_endpoints(tunnel, lasting.dialled, facts), *_lost_endpoints(tunnel, facts))
-    changing = (_link(tunnel, _paths(lasting, facts.resolved), facts), *endpoints)
+def _active(specs: Specs) -> list[_Same]:
+    return [_Same(tunnel, specs.further(tunnel.name)) for tunnel in specs.tunnels if tunnel.active]
+
+
+def _piece(same: _Same, lasting: _Lasting, facts: Facts) -> Piece:
+    tunnel = same.tunnel
+    mtu = tunnel.mtu or _mtu(tunnel, _paths(lasting, facts.resolved), facts)
+    changing = (
+        *(_link(tunnel, device.interface, mtu, facts) for device in lasting.devices),
+        *_endpoints(lasting.dialled, facts),
+        *_lost_endpoints(same, lasting, facts),
+        *(address for device in lasting.devices for address in _addresses(tunnel, device, facts)),
+        *_loosened(lasting, facts),
+        *_placed(same, whereabouts(tunnel, same.further, facts)),
+    )
     return Piece(tunnel.name, (*changing, *lasting.records), lasting.rules)
 
 
 @lru_cache(maxsize=SPECS_REMEMBERED)
 def _lasting(same: _Same) -> _Lasting:
-    tunnel = same.tunnel
-    enabled = tuple(peer for peer in tunnel.peers if peer.enabled)
+    tunnel, devices, enabled = same.tunnel, devices_of(same.tunnel, same.further), enabled_peers(same.tunnel)
     families = _default_families(enabled) if tunnel.table is None else ()
     # Where there is a default route, a mark keeps the engine's packets out of its own tunnel.
     fwmark = tunnel.fwmark or (mark_of(tunnel.number) if families else 0)
-    dialled = tuple(peer for peer in enabled if peer.endpoint)
-    sysctls = tuple(_sysctls(tunnel, families))
+    interfaces = [device.interface for device in devices]
+    settings = tuple(sysctls(tunnel, families))
     records = (
-        Device(tunnel.interface, tunnel.private_key, tunnel.listen_port, fwmark),
-        *(_peer(tunnel, peer) for peer in enabled),
-        *(Address(tunnel.interface, address) for address in tunnel.addresses),
-        *_routes(tunnel, enabled),
+        *(Device(device.interface, device.private_key, device.listen_port, fwmark) for device in devices),
+        *_network_routes(tunnel),
         *_rules(tunnel, families, fwmark),
-        *sysctls,
+        *settings,
     )
-    rules = (*_exit_rules(tunnel), *_default_route_rules(tunnel, families, fwmark))
-    return _Lasting(families, fwmark, dialled, sysctls, records, rules)
+    rules = (
+        *exit_rules(tunnel, interfaces),
+        *default_route_rules(tunnel, interfaces, families, fwmark),
+    )
+    dialled = tuple(
+        (device.interface, key)
+        for device in devices
+        for _, keys in sitting(device, enabled, same.further)
+        for key in keys
+        if key.endpoint
+    )
+    return _Lasting(devices, families, fwmark, dialled, settings, records, rules)
+
+
+@lru_cache(maxsize=SPECS_REMEMBERED)
+def _placed(same: _Same, where: Whereabouts) -> tuple[Record, ...]:
+    """The peers on their devices and the routes to them."""
+    enabled = enabled_peers(same.tunnel)
+    peers = (
+        record
+        for device in devices_of(same.tunnel, same.further)
+        for peer, keys in sitting(device, enabled, same.further)
+        for record in _peers(device.interface, peer, keys, where)
+    )
+    return (*peers, *_routes(same.tunnel, enabled, dict(where.routed)))
 
 
 # Link and device ----------------------------------------------------------------------------------
 
 
-def _link(tunnel: TunnelSpec, paths: Iterable[Path], facts: Facts) -> Link:
+def _link(tunnel: TunnelSpec, interface: str, mtu: int, facts: Facts) -> Link:
     """An interface that exists keeps its engine: a change of engine waits for the next activation."""
-    seen = facts.observation.state.of(Link).get(tunnel.interface)
+    seen = facts.observation.state.of(Link).get(interface)
     kept = seen.engine if seen and seen.engine in ("kernel", "userspace") else None
     engine = kept or facts.observation.engine or "none"
-    return Link(tunnel.interface, tunnel.name, engine, tunnel.mtu or _mtu(tunnel, paths, facts))
+    return Link(interface, tunnel.name, engine, mtu)
+
+
+def _addresses(tunnel: TunnelSpec, device: DeviceSpec, facts: Facts) -> Iterator[Address]:
+    """The first device's addresses bring the routes to their networks along, unless it came later.
+
+    What an address that exists brought along is settled: the kernel decides it once.
+    """
+    bare = tunnel.generation > 0 or device.interface != tunnel.interface
+    there = facts.observation.state.of(Address)
+    for address in tunnel.addresses:
+        seen = there.get((device.interface, address))
+        yield seen or Address(device.interface, address, bare)
 
 
 def _mtu(tunnel: TunnelSpec, paths: Iterable[Path], facts: Facts) -> int:
@@ -148,7 +202,7 @@ def _mtu(tunnel: TunnelSpec, paths: Iterable[Path], facts: Facts) -> int:
 
 
 def _paths(lasting: _Lasting, resolved: Mapping[str, str]) -> Iterator[Path]:
-    hosts = (peer.endpoint.host for peer in lasting.dialled if peer.endpoint)
+    hosts = dict.fromkeys(key.endpoint.host for _, key in lasting.dialled if key.endpoint)
     known = (resolved.get(host, host) for host in hosts if host in resolved or is_address(host))
     return (Path(address, lasting.fwmark) for address in islice(known, PATHS_MOST))
 
@@ -156,39 +210,46 @@ def _paths(lasting: _Lasting, resolved: Mapping[str, str]) -> Iterator[Path]:
 # Peers --------------------------------------------------------------------------------------------
 
 
-def _peer(tunnel: TunnelSpec, peer: PeerSpec) -> Peer:
-    return Peer(tunnel.interface, peer.public_key, peer.preshared_key, peer.keepalive, peer.allowed_ips)
+def _peers(interface: str, peer: PeerSpec, keys: Sequence[Key], where: Whereabouts) -> Iterator[Peer]:
+    """One peer under each of its keys: one of them has the allowed IPs, and those it has left are quiet."""
+    holder = next((key for key in keys if (interface, key.public_key) in where.holding), keys[0])
+    for key in keys:
+        keepalive = 0 if (interface, key.public_key) in where.left else key.keepalive
+        allowed = peer.allowed_ips if key is holder else frozenset()
+        yield Peer(interface, key.public_key, key.preshared_key, keepalive, allowed)
 
 
-def _endpoints(tunnel: TunnelSpec, peers: Iterable[PeerSpec], facts: Facts) -> Iterator[PeerEndpoint]:
-    for peer in peers:
-        if peer.endpoint is None:
+def _endpoints(dialled: Iterable[tuple[str, Key]], facts: Facts) -> Iterator[PeerEndpoint]:
+    for interface, key in dialled:
+        if key.endpoint is None:
             continue
-        where = _live_endpoint(tunnel, peer, facts) or _told_endpoint(peer.endpoint, facts)
+        where = _live_endpoint(interface, key, facts) or _told_endpoint(key.endpoint, facts)
         if where:
-            yield PeerEndpoint(tunnel.interface, peer.public_key, where)
+            yield PeerEndpoint(interface, key.public_key, where)
 
 
-def _live_endpoint(tunnel: TunnelSpec, peer: PeerSpec, facts: Facts) -> str | None:
+def _live_endpoint(interface: str, key: Key, facts: Facts) -> str | None:
     """Where a living session goes: it knows better than we do, unless we were told another place since."""
-    seen = facts.observation.peers.get((tunnel.interface, peer.public_key))
+    seen = facts.observation.peers.get((interface, key.public_key))
     if seen is None or seen.latest_handshake is None:
         return None
     fresh = facts.now - seen.latest_handshake < SESSION_LIFETIME
-    return seen.endpoint if fresh and seen.latest_handshake >= peer.endpoint_since else None
+    return seen.endpoint if fresh and seen.latest_handshake >= key.endpoint_since else None
 
 
-def _lost_endpoints(tunnel: TunnelSpec, facts: Facts) -> Iterator[PeerEndpoint]:
+def _lost_endpoints(same: _Same, lasting: _Lasting, facts: Facts) -> Iterator[PeerEndpoint]:
     """Where peers last called from, if their engine has died since: a new one can call them back at once."""
-    heard = facts.heard.get(tunnel.interface, {})
-    if tunnel.interface in facts.observation.state.of(Device):
-        return
-    for peer in tunnel.peers:
-        lost = heard.get((tunnel.interface, peer.public_key))
-        if not peer.enabled or peer.endpoint or lost is None or lost.endpoint is None:
+    for device in lasting.devices:
+        heard = facts.heard.get(device.interface, {})
+        if not heard or device.interface in facts.observation.state.of(Device):
             continue
-        if lost.latest_handshake and facts.now - lost.latest_handshake < SESSION_LIFETIME:
-            yield PeerEndpoint(tunnel.interface, peer.public_key, lost.endpoint)
+        for _, keys in sitting(device, enabled_peers(same.tunnel), same.further):
+            for key in keys:
+                lost = heard.get((device.interface, key.public_key))
+                if key.endpoint or lost is None or lost.endpoint is None:
+                    continue
+                if lost.latest_handshake and facts.now - lost.latest_handshake < SESSION_LIFETIME:
+                    yield PeerEndpoint(device.interface, key.public_key, lost.endpoint)
 
 
 def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
@@ -202,15 +263,37 @@ def _told_endpoint(endpoint: Endpoint, facts: Facts) -> str | None:
 # Routes and rules ---------------------------------------------------------------------------------
 
 
-def _routes(tunnel: TunnelSpec, peers: Iterable[PeerSpec]) -> Iterator[Route]:
-    """As wg-quick(8), Table: the main table has the networks of the addresses already, another has not."""
+def _routes(tunnel: TunnelSpec, peers: Iterable[PeerSpec], routed: Mapping[str, str]) -> Iterator[Route]:
+    """As wg-quick(8), Table: the main table has the networks of the addresses already, another has not.
+
+    They lead to the first device: whoever is on another one has routes for all its prefixes.
+    """
     if tunnel.table == NO_TABLE:
         return
     elsewhere = tunnel.table not in (None, MAIN_TABLE)
     networks = () if elsewhere else tuple(map(network_of, tunnel.addresses))
     for peer in peers:
-        for prefix in _beyond(peer.allowed_ips, networks):
-            yield Route(prefix, tunnel.interface, tunnel.table or _table_for(tunnel, prefix))
+        interface = routed.get(peer.name, tunnel.interface)
+        for prefix in _beyond(peer.allowed_ips, networks if interface == tunnel.interface else ()):
+            source = None if elsewhere or interface == tunnel.interface else _source(tunnel, prefix)
+            yield Route(prefix, interface, tunnel.table or _table_for(tunnel, prefix), source=source)
+
+
+def _network_routes(tunnel: TunnelSpec) -> Iterator[Route]:
+    """What the kernel makes for an address, for addresses that are bare: the same metric and source."""
+    for address in tunnel.addresses if tunnel.generation else ():
+        network = network_of(address)
+        if is_v6(network):
+            if not network.endswith("/128"):
+                yield Route(network, tunnel.interface, MAIN_TABLE, PREFIX_ROUTE_METRIC)
+        elif not network.endswith("/32"):
+            yield Route(network, tunnel.interface, MAIN_TABLE, source=address.partition("/")[0])
+
+
+def _source(tunnel: TunnelSpec, prefix: str) -> str | None:
+    """Our address in the network that an IPv4 prefix lies in, as the kernel's own route would have it."""
+    covering = (a for a in tunnel.addresses if not is_v6(a) and covers(network_of(a), prefix))
+    return next((address.partition("/")[0] for address in covering), None)
 
 
 def _table_for(tunnel: TunnelSpec, prefix: str) -> int:
@@ -242,68 +325,32 @@ def _rules(tunnel: TunnelSpec, families: Iterable[int], fwmark: int) -> Iterator
         yield Rule(ours, family, table, fwmark=fwmark, invert=True)
 
 
-def _refuse_two_defaults(tunnels: Iterable[tuple[TunnelSpec, _Lasting]]) -> None:
+def _refuse_two_defaults(tunnels: Iterable[tuple[_Same, _Lasting]]) -> None:
     """Each would carry the other's packets, and those the first one's again."""
     holders: dict[int, str] = {}
-    for tunnel, lasting in tunnels:
+    for same, lasting in tunnels:
         for family in lasting.families:
-            held = holders.setdefault(family, tunnel.name)
-            if held != tunnel.name:
+            held = holders.setdefault(family, same.tunnel.name)
+            if held != same.tunnel.name:
                 raise ConflictError(
-                    f"tunnels '{held}' and '{tunnel.name}' both have the default route "
+                    f"tunnels '{held}' and '{same.tunnel.name}' both have the default route "
                     f"{DEFAULT_ROUTES[family]}",
                     "deactivate one of them, or give its peer narrower routes",
                 )
 
 
-# Forwarding and firewall --------------------------------------------------------------------------
+def _reverse_path_filters(lasting: _Lasting) -> tuple[str, ...]:
+    """The settings that could drop what comes in on the one device while the route leads to the other."""
+    if len(lasting.devices) == 1:
+        return ()
+    names = ("all", "default", *(device.interface for device in lasting.devices))
+    return tuple(f"net/ipv4/conf/{name}/rp_filter" for name in names)
 
 
-def _sysctls(tunnel: TunnelSpec, families: Iterable[int]) -> Iterator[Sysctl]:
-    if tunnel.exit:
-        yield Sysctl("net.ipv4.ip_forward", "1")
-        if any(map(is_v6, tunnel.addresses)):
-            yield Sysctl("net.ipv6.conf.all.forwarding", "1")
-    if 4 in families:
-        yield Sysctl("net.ipv4.conf.all.src_valid_mark", "1")
-
-
-def _exit_rules(tunnel: TunnelSpec) -> Iterator[NftRule]:
-    """An exit forwards for its peers, under its own address outside, in segments that fit both ways."""
-    if not tunnel.exit:
-        return
-    device = f'"{tunnel.interface}"'
-    for way in ("iifname", "oifname"):
-        yield NftRule(CLAMP, f"{way} {device} tcp flags syn tcp option maxseg size set rt mtu")
-        yield NftRule(FORWARD, f"{way} {device} accept")
-    for network in map(network_of, tunnel.addresses):
-        yield NftRule(
-            MASQUERADE,
-            f"{_protocol(network)} saddr {_without_host_length(network)} oifname != {device} masquerade",
-        )
-
-
-def _default_route_rules(tunnel: TunnelSpec, families: Sequence[int], fwmark: int) -> Iterator[NftRule]:
-    """The rest of wg-quick's way: replies to the engine keep its mark (so that strict reverse path
-    filters let them in), and nobody beside the tunnel may speak to our address in it."""
-    if not families:
-        return
-    mark = f"0x{fwmark:08x}"
-    yield NftRule(MARK_IN, f"meta l4proto 17 ct mark {mark} meta mark set ct mark")
-    yield NftRule(MARK_OUT, f"meta l4proto 17 meta mark {mark} ct mark set meta mark")
-    for address in tunnel.addresses:
-        if (6 if is_v6(address) else 4) in families:
-            ip = address.partition("/")[0]
-            yield NftRule(
-                SPOOFED,
-                f'iifname != "{tunnel.interface}" {_protocol(ip)} daddr {ip} fib saddr type != local drop',
-            )
-
-
-def _protocol(text: str) -> str:
-    return "ip6" if is_v6(text) else "ip"
-
-
-def _without_host_length(network: str) -> str:
-    """nft(8) lists '10.0.0.1/32' as '10.0.0.1'."""
-    return network.removesuffix("/128" if is_v6(network) else "/32")
+def _loosened(lasting: _Lasting, facts: Facts) -> Iterator[Sysctl]:
+    """Where a filter is strict, loose ones on each device: the kernel goes by the higher of all's and its."""
+    names = _reverse_path_filters(lasting)
+    seen = [facts.observation.state.of(Sysctl).get(name) for name in names]
+    values = [sysctl.value for sysctl in seen if sysctl]
+    if "1" in values and not (seen[0] and seen[0].value == LOOSE):
+        yield from (Sysctl(name, LOOSE) for name in names[2:])

@@ -66,6 +66,9 @@ ALTER TABLE tunnels ADD COLUMN host_dns TEXT NOT NULL DEFAULT '';
 ALTER TABLE tunnels ADD COLUMN fwmark INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tunnels ADD COLUMN routing_table INTEGER;
 """,
+    """
+ALTER TABLE tunnels ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+""",
 )
 
 MANY = 200
@@ -73,7 +76,7 @@ MANY = 200
 
 _TUNNEL = (
     "name, number, interface, public_key, listen_port, addresses, active, mtu, exit, endpoint, dns, "
-    "host_dns, fwmark, routing_table, created_at"
+    "host_dns, fwmark, routing_table, generation, created_at"
 )
 _PEER = (
     "name, public_key, enabled, addresses, allowed_ips, has_preshared_key, has_private_key, endpoint, "
@@ -130,7 +133,7 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
     private_key = resources.secrets.get(_private_name(row))
     columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
     name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, *more = columns
-    host_dns, fwmark, table, created = more
+    host_dns, fwmark, table, generation, created = more
     if private_key is None:
         raise _lost(_private_name(row), name)
     return TunnelSpec(
@@ -149,6 +152,7 @@ def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) ->
         host_dns=tuple(host_dns.split()),
         fwmark=fwmark,
         table=table,
+        generation=generation,
         peers=peers,
         created_at=created,
     )
@@ -223,7 +227,7 @@ def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
         *(spec.name, spec.number, spec.interface, bytes(spec.public_key), spec.listen_port),
         *(" ".join(spec.addresses), spec.active, spec.mtu, spec.exit),
         *(str(spec.endpoint) if spec.endpoint else None, " ".join(spec.dns), " ".join(spec.host_dns)),
-        *(spec.fwmark, spec.table, spec.created_at),
+        *(spec.fwmark, spec.table, spec.generation, spec.created_at),
     )
     resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)
     resources.secrets.put(_private_name(_row_of(resources.store, spec.name)), spec.private_key)
@@ -270,7 +274,7 @@ def delete_peer(resources: Resources, tunnel: str, name: str) -> None:
     """Forget a peer and its keys."""
     store, owner = resources.store, _row_of(resources.store, tunnel)
     row = _peer_row(store, owner, name)
-    for secret in (_preshared_name(owner, row), _peer_private_name(owner, row)):
+    for secret in (_preshared_name(owner, row), f"tunnel/{owner}/peer-private/{row}/"):
         resources.secrets.delete(secret)
     store.execute("DELETE FROM peers WHERE tunnel = ? AND name = ?", owner, name)
     _touch(store, owner)
@@ -281,6 +285,12 @@ def peer_private_key(resources: Resources, tunnel: str, name: str) -> PrivateKey
     owner = _row_of(resources.store, tunnel)
     held = resources.secrets.get(_peer_private_name(owner, _peer_row(resources.store, owner, name)))
     return PrivateKey(held) if held is not None else None
+
+
+def forget_private_key(resources: Resources, tunnel: str, name: str) -> None:
+    """A peer has taken up a key that was made elsewhere."""
+    owner = _row_of(resources.store, tunnel)
+    resources.secrets.delete(_peer_private_name(owner, _peer_row(resources.store, owner, name)))
 
 
 def site_seed(store: Store) -> bytes:
