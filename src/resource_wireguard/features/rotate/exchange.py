@@ -206,7 +206,10 @@ def _telling(
 
 def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     """A peer's agent knows: its answer is kept, and its side device is where our new one calls it."""
-    entry = HeardOf(telling.tunnel, telling.peer, tuple(key for key, _ in telling.keys), answer.port)
+    tunnel = engine.specs().tunnel(telling.tunnel)
+    where = answer.port and _endpoint(engine, tunnel, tunnel.peer(telling.peer), answer.port)
+    keys = tuple(key for key, _ in telling.keys)
+    entry = HeardOf(telling.tunnel, telling.peer, keys, where or None)
     tables.put_heard(engine.resources.store, entry)
     engine.settle("exchange")
 

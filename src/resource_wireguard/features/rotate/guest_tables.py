@@ -5,12 +5,14 @@ the other side says it again.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from resource_wireguard.engine.ports import Store
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.net import Endpoint, parse_endpoint
+from resource_wireguard.model.specs import DeviceSpec, Seat
 
 MIGRATION = """
 CREATE TABLE rotation_sides (
@@ -31,9 +33,12 @@ CREATE TABLE rotation_guests (
 CREATE TABLE rotation_heard (
     peer INTEGER PRIMARY KEY REFERENCES peers ON DELETE CASCADE,
     keys BLOB NOT NULL,
-    port INTEGER
+    endpoint TEXT
 ) STRICT;
 """
+
+KEEPALIVE_NEW = 1
+"""Seconds: a new key is called until it is known to work."""
 
 LEARNED = ("rotation_sides", "rotation_guests", "rotation_heard")
 """The tables, all of them of what was learned."""
@@ -65,7 +70,7 @@ class HeardOf(msgspec.Struct, frozen=True):
     tunnel: str
     peer: str
     keys: tuple[PublicKey, ...]
-    port: int | None
+    endpoint: Endpoint | None
 
 
 _OF_PEER = "(SELECT peers.id FROM peers JOIN tunnels ON tunnels.id = peers.tunnel WHERE tunnels.name = ? AND peers.name = ?)"
@@ -125,17 +130,63 @@ def delete_guest(store: Store, tunnel: str, peer: str, key: PublicKey) -> None:
 def heard(store: Store) -> Mapping[tuple[str, str], HeardOf]:
     """What the agents of peers have heard of our keys, by tunnel and peer."""
     rows = store.query(
-        "SELECT tunnels.name, peers.name, keys, port FROM rotation_heard "
+        "SELECT tunnels.name, peers.name, keys, rotation_heard.endpoint FROM rotation_heard "
         "JOIN peers ON peers.id = peer JOIN tunnels ON tunnels.id = peers.tunnel"
     )
-    return {(tunnel, peer): HeardOf(tunnel, peer, _split(keys), port) for tunnel, peer, keys, port in rows}
+    return {
+        (tunnel, peer): HeardOf(tunnel, peer, _split(keys), parse_endpoint(where) if where else None)
+        for tunnel, peer, keys, where in rows
+    }
 
 
 def put_heard(store: Store, entry: HeardOf) -> None:
     """A peer's agent has said which of our keys it knows now."""
     store.execute(
-        f"INSERT OR REPLACE INTO rotation_heard (peer, keys, port) VALUES ({_OF_PEER}, ?, ?)",  # noqa: S608
-        *(entry.tunnel, entry.peer, b"".join(entry.keys), entry.port),
+        f"INSERT OR REPLACE INTO rotation_heard (peer, keys, endpoint) VALUES ({_OF_PEER}, ?, ?)",  # noqa: S608
+        *(entry.tunnel, entry.peer, b"".join(entry.keys)),
+        str(entry.endpoint) if entry.endpoint else None,
+    )
+
+
+def side_devices(store: Store) -> dict[str, tuple[DeviceSpec, ...]]:
+    """The side devices of each tunnel with the guests on them."""
+    known = {(tunnel, peer): rest for tunnel, peer, *rest in _known_keys(store)}
+    seats: dict[str, list[Seat]] = {}
+    for guest in guests(store):
+        official, keepalive = known[guest.tunnel, guest.peer]
+        seat = Seat(
+            peer=guest.peer,
+            public_key=guest.public_key,
+            shares_preshared_key=True,
+            endpoint=guest.endpoint,
+            endpoint_since=guest.since,
+            keepalive=keepalive if guest.public_key == official else KEEPALIVE_NEW,
+        )
+        seats.setdefault(guest.side.interface, []).append(seat)
+    found: dict[str, tuple[DeviceSpec, ...]] = {}
+    keys = dict(store.query("SELECT name, public_key FROM tunnels"))
+    for side in sides(store):
+        device = DeviceSpec(
+            interface=side.interface,
+            private_key=None,
+            public_key=PublicKey(keys[side.tunnel]),
+            listen_port=side.listen_port,
+            seats=tuple(seats.get(side.interface, ())),
+        )
+        found[side.tunnel] = (*found.get(side.tunnel, ()), device)
+    return found
+
+
+def awaited(store: Store, tunnel: str, key: PublicKey) -> tuple[tuple[str, Endpoint], ...]:
+    """The peers that await the device with our new key, and where."""
+    entries = [entry for entry in heard(store).values() if entry.tunnel == tunnel and key in entry.keys]
+    return tuple((entry.peer, entry.endpoint) for entry in entries if entry.endpoint)
+
+
+def _known_keys(store: Store) -> list[tuple[Any, ...]]:
+    return store.query(
+        "SELECT tunnels.name, peers.name, peers.public_key, peers.keepalive FROM peers "
+        "JOIN tunnels ON tunnels.id = peers.tunnel WHERE peers.id IN (SELECT peer FROM rotation_guests)"
     )
 
 

@@ -138,7 +138,7 @@ def _lasting(same: _Same) -> _Lasting:
     interfaces = [device.interface for device in devices]
     settings = tuple(sysctls(tunnel, families))
     records = (
-        *(Device(device.interface, device.private_key, device.listen_port, fwmark) for device in devices),
+        *(Device(device.interface, device.key_of(tunnel), device.listen_port, fwmark) for device in devices),
         *_network_routes(tunnel),
         *_rules(tunnel, families, fwmark),
         *settings,

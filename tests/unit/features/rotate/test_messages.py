@@ -50,7 +50,9 @@ def test_bytes_are_no_message(datagram: bytes) -> None:
     assert decode(datagram) is None
 
 
-@given(st.sampled_from(MESSAGES), st.sampled_from(["v", "id", "keys", "port", "say", "why", "more"]), json_values)
+@given(
+    st.sampled_from(MESSAGES), st.sampled_from(["v", "id", "keys", "port", "say", "why", "more"]), json_values
+)
 def test_a_message_with_one_field_of_another_kind_is_none_or_still_sound(
     message: Statement, name: str, value: object
 ) -> None:

@@ -63,7 +63,9 @@ def schedule(jitter: float = 0.0) -> Schedule:
 
 
 spans = st.floats(0, 100 * DAY)
-quiet_lives = st.lists(st.tuples(st.sampled_from(["awake", "asleep", "off", "agent off"]), spans), max_size=12)
+quiet_lives = st.lists(
+    st.tuples(st.sampled_from(["awake", "asleep", "off", "agent off"]), spans), max_size=12
+)
 jumps = st.tuples(st.just("set"), st.floats(-4000 * DAY, 4000 * DAY))
 one_boot = st.lists(st.one_of(st.tuples(st.sampled_from(["awake", "asleep"]), spans), jumps), max_size=12)
 
