@@ -1,10 +1,11 @@
-"""Steady traffic between two namespaces, as a process of its own: python -m bench.stream A B ADDRESS_A ADDRESS_B.
+"""Steady traffic between two namespaces, in a process of its own: python -m bench.stream A B IN_A IN_B.
 
 Each way 500 numbered UDP packets a second, and one TCP stream paced at 1,000 bytes every 10 ms. It runs until
 its stdin is closed, and then prints one JSON object: when each lost packet was sent, how many there were,
 and each time in which a stream brought nothing for longer than STALL. All times are of CLOCK_MONOTONIC.
 """
 
+import contextlib
 import json
 import select
 import socket
@@ -84,10 +85,8 @@ class Stream:
 
     def send(self) -> None:
         """The next chunk, unless the connection is full."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             self.sender.send(bytes(CHUNK))
-        except BlockingIOError:
-            pass
 
     def receive(self, now: float) -> None:
         """All that is there, and how long nothing was."""

@@ -82,8 +82,9 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     """One more place where a peer of a tunnel can be met: under another key, or on another device.
 
     What is not said here (allowed IPs, whether it is enabled) is the peer's. private_key is the peer's own,
-    where it was made here. shares_preshared_key: it has the peer's, whatever preshared_key says. holds says whether its allowed IPs lie with this key rather than with another one
-    on the same device; None: with the one that shook hands last.
+    where it was made here. shares_preshared_key: it has the peer's, whatever preshared_key says. holds says
+    whether its allowed IPs lie with this key rather than with another one on the same device; None: with the
+    one that shook hands last.
     """
 
     peer: str

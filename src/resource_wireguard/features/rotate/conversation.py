@@ -11,9 +11,8 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
-
-import msgspec
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
@@ -127,7 +126,7 @@ class Conversation:
                 self._complain(f"cannot hear agents on {ear[0]}: {error.strerror}")
                 continue
             loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_datagram_endpoint(lambda ear=ear: _Mouth(self, ear), sock=sock)
+            transport, _ = await loop.create_datagram_endpoint(partial(_Mouth, self, ear), sock=sock)
             self._ears[ear] = transport
 
     def _complain(self, text: str) -> None:
@@ -159,8 +158,9 @@ class Conversation:
             speaker = exchange.speaker_of(engine.specs(), ear[0], sender[0])
             if speaker is None:
                 return None
-            act = exchange.grant if isinstance(message, Wish) else exchange.hear
-            return encode(act(engine, speaker, message))
+            if isinstance(message, Wish):
+                return encode(exchange.grant(engine, speaker, message))
+            return encode(exchange.hear(engine, speaker, message))
 
         try:
             answer = await self._agent.ask(work)
@@ -190,7 +190,7 @@ class Conversation:
             answer = await self._ask(telling)
             if isinstance(answer, Heard):
                 with contextlib.suppress(ResourceError):  # then it is said again
-                    await self._agent.ask(lambda engine: exchange.told(engine, telling, answer))
+                    await self._agent.ask(partial(exchange.told, telling=telling, answer=answer))
                     return
             if isinstance(answer, NotYet):
                 log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)

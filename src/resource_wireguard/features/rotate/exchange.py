@@ -4,10 +4,14 @@ import logging
 from collections.abc import Iterator
 
 import msgspec
+from resource_wireguard.host.vacancy import free_interface, free_port
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
 from resource_wireguard.features.rotate import guest_tables as tables
+from resource_wireguard.features.rotate import keys as own_keys
+from resource_wireguard.features.rotate import peers
+from resource_wireguard.features.rotate import tables as own_tables
 from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
 from resource_wireguard.features.rotate.guest_tables import Guest, HeardOf, Side
 from resource_wireguard.features.rotate.messages import (
@@ -16,10 +20,12 @@ from resource_wireguard.features.rotate.messages import (
     Heard,
     NotYet,
     Statement,
+    Wish,
     keys_of,
 )
 from resource_wireguard.host.facts import SESSION_LIFETIME
-from resource_wireguard.model.keys import PublicKey
+from resource_wireguard.model.keys import PublicKey, fingerprint
+from resource_wireguard.model.names import INTERFACE_MAX
 from resource_wireguard.model.net import Endpoint, host_prefix, is_v6, parse_endpoint
 from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
 
@@ -27,6 +33,9 @@ log = logging.getLogger(__name__)
 
 LEASE = 600.0
 """Seconds after which a guest that neither has a living session nor is spoken of any more is sent away."""
+
+WISHES_EVERY = 60.0
+"""Seconds in which a peer's second wish is taken for the first one, said again."""
 
 Speaker = tuple[TunnelSpec, PeerSpec]
 
@@ -84,17 +93,11 @@ def _follow(
                 *(_endpoint(engine, tunnel, peer, port), now, now),
             )
             tables.put_guest(store, guest)
-            engine.journal(tunnel.name, f"peer '{peer.name}' brings a new key {verdict.take_in.short}")
+            engine.journal(tunnel.name, f"peer '{peer.name}' brings key {fingerprint(verdict.take_in)}")
         if verdict.promote:
             told = peer.endpoint and Endpoint(peer.endpoint.host, stated[verdict.promote])
-            after = msgspec.structs.replace(
-                peer, public_key=verdict.promote, has_private_key=False, endpoint=told, endpoint_since=now
-            )
-            engine.tunnels.put_peer(engine.resources, tunnel.name, after)
-            engine.journal(
-                tunnel.name,
-                f"peer '{peer.name}' has changed its key {peer.public_key.short} for {verdict.promote.short}",
-            )
+            moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
+            peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0)
         for key in verdict.send_away:
             tables.delete_guest(store, tunnel.name, peer.name, key)
     engine.settle("exchange")
@@ -136,6 +139,17 @@ def _free_side(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Side:
     return next((side for side in there if side not in taken), None) or _new_side(engine, tunnel)
 
 
+def _new_side(engine: Engine, tunnel: TunnelSpec) -> Side:
+    devices = list(engine.specs().devices())
+    survey = engine.resources.host.survey(registry=True)
+    held = {port: f"tunnel '{owner.name}'" for owner, _, port in devices}
+    plain = tunnel.interface[: INTERFACE_MAX - 2]
+    names = (f"{plain}s{number}" for number in range(1, 10))
+    taken = survey.interfaces.union(interface for _, interface, _ in devices)
+    port = free_port(None, engine.resources.settings.port, held, survey)
+    return Side(tunnel.name, free_interface(names, taken), port)
+
+
 def lost_guests(engine: Engine) -> bool:
     """Send away guests that nobody speaks of and that have no session; whether there were any."""
     store, now = engine.resources.store, engine.resources.clock.now()
@@ -145,12 +159,36 @@ def lost_guests(engine: Engine) -> bool:
         guest
         for guest in tables.guests(store)
         if now - max(guest.spoken_of, live.get((guest.side.interface, guest.public_key), 0.0)) > LEASE
-        or guest.public_key == official.get((guest.tunnel, guest.peer))
-        and now - live.get((guest.side.interface, guest.public_key), guest.since) > SESSION_LIFETIME
+        or (
+            guest.public_key == official.get((guest.tunnel, guest.peer))
+            and now - live.get((guest.side.interface, guest.public_key), guest.since) > SESSION_LIFETIME
+        )
     ]
     for guest in lost:
         tables.delete_guest(store, guest.tunnel, guest.peer, guest.public_key)
     return bool(lost)
+
+
+# What a peer wishes --------------------------------------------------------------------------------
+
+
+def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
+    """Rotate a tunnel's keys for its only peer; asked again while they rotate, or soon after, it is done."""
+    tunnel, peer = speaker
+    if any(other.enabled and other.name != peer.name for other in tunnel.peers):
+        return NotYet(VERSION, wish.id, "this tunnel has other peers too")
+    rotations = own_tables.rotations(engine.resources.store, tunnel.name, last=1)
+    recent = engine.resources.clock.now() - WISHES_EVERY
+    if not rotations or rotations[0].started_at < recent:
+        try:
+            with engine.change():
+                own_keys.begin(engine, tunnel.name, wish.overlap)
+                engine.journal(tunnel.name, f"peer '{peer.name}' has asked for it")
+        except ResourceError as error:
+            log.warning("'%s' of '%s' asks for new keys, but: %s", peer.name, tunnel.name, error.message)
+            return NotYet(VERSION, wish.id, "it cannot be done here now")
+        engine.settle("exchange")
+    return Heard(VERSION, wish.id)
 
 
 # What is to be said to peers -----------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Guest(msgspec.Struct, frozen=True):
 
 
 class HeardOf(msgspec.Struct, frozen=True):
-    """Which of our keys, the last one new, a peer's agent has said it knows, and where it awaits the new one."""
+    """Which of our keys (the new one last) a peer's agent has said it knows, and where it awaits that."""
 
     tunnel: str
     peer: str
@@ -73,7 +73,10 @@ class HeardOf(msgspec.Struct, frozen=True):
     endpoint: Endpoint | None
 
 
-_OF_PEER = "(SELECT peers.id FROM peers JOIN tunnels ON tunnels.id = peers.tunnel WHERE tunnels.name = ? AND peers.name = ?)"
+_OF_PEER = (
+    "(SELECT peers.id FROM peers JOIN tunnels ON tunnels.id = peers.tunnel "
+    "WHERE tunnels.name = ? AND peers.name = ?)"
+)
 
 
 def sides(store: Store) -> list[Side]:

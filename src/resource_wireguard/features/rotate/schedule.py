@@ -72,7 +72,7 @@ def seconds_left(schedule: Schedule, count: Count, now: Moment) -> float:
 
 
 def misdated(count: Count, now: Moment) -> bool:
-    """Whether the count began, in an earlier boot, at a time that has not come yet: the clock was wrong then."""
+    """Whether the count began, in an earlier boot, at a time yet to come: the clock was wrong then."""
     return count.since.boot != now.boot and PLAUSIBLE_SINCE <= now.wall < count.since.wall
 
 

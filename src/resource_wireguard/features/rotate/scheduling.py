@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
+from resource_wireguard.features.rotate.keys import begin
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.ports import Clock
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import InvalidInput, NotFound, ResourceError
-from resource_wireguard.features.rotate.keys import begin
 from resource_wireguard.features.rotate.schedule import (
     Count,
     Moment,
@@ -33,7 +33,7 @@ LOOK_EVERY = 30.0
 """Seconds at most between two looks at the clock: timers of a process stand still while the host sleeps."""
 
 RETRY_AFTER = 60.0
-"""Seconds until a rotation that was refused, as while another change waits to be confirmed, is tried again."""
+"""Seconds until what was refused, as while a change waits to be confirmed, is tried again."""
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.worlds import key_of
 
 from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
 from resource_wireguard.model.keys import PublicKey
-from tests.unit.worlds import key_of
 
 OLD, NEW, NEXT, OURS, THIRD = (key_of(name) for name in ("old", "new", "next", "ours", "third"))
 NOBODYS: frozenset[PublicKey] = frozenset({OURS, THIRD})

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.worlds import key_of
 
 from resource_wireguard.features.rotate.messages import (
     SIZE_MOST,
@@ -19,7 +20,6 @@ from resource_wireguard.features.rotate.messages import (
     encode,
     keys_of,
 )
-from tests.unit.worlds import key_of
 
 IDENTITY = "0123456789abcdef"
 KEYS = (KeyAt(str(key_of("old")), 51820), KeyAt(str(key_of("new")), 51821))
