@@ -50,6 +50,23 @@ class Number(click.ParamType[int]):
 
 PORT = Number(1, 65535)
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Span(click.ParamType[int]):
+    """A time such as 90s, 10m, 2h, 7d or 4w."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """In seconds. What is too long for a purpose is the agent's to say."""
+        text = str(value)
+        number, unit = text[:-1], text[-1:]
+        if not number.isascii() or not number.isdecimal() or len(number) > 9 or unit not in _SECONDS:
+            self.fail(f"'{text[:20]}' is not a time, such as 90s, 10m, 2h or 7d", param, ctx)
+        return int(number) * _SECONDS[unit]
+
+
 keepalive_option: Decorator = click.option(
     "--keepalive",
     type=Number(0, 65535),

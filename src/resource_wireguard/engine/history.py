@@ -47,6 +47,7 @@ class History:
     def __init__(self, store: Store, clock: Clock, unwatched: Iterable[str] = ()) -> None:
         self._store = store
         self._clock = clock
+        self._closing = False
         store.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE deletes unseen
         store.execute("CREATE TEMP TABLE IF NOT EXISTS open_change (id INTEGER NOT NULL)")
         for table in spec_tables(store, unwatched):
@@ -65,13 +66,25 @@ class History:
             *(self._clock.now(), actor),
         )
         self._store.execute("INSERT INTO open_change SELECT max(id) FROM changes")
+        self._closing = False
         yield
         self._store.execute(
             "DELETE FROM changes WHERE id IN (SELECT id FROM open_change) "
             "AND NOT EXISTS (SELECT 1 FROM change_log WHERE change = changes.id)"
         )
         self._store.execute("DELETE FROM open_change")
+        if self._closing:
+            self._closing = False
+            self._store.execute("DELETE FROM changes")
         self._store.execute("DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?", KEPT)
+
+    def close_book(self, text: str) -> None:
+        """Nothing up to and including the open change can be taken back: with rows of before, keys that it
+        retires would come back, and they lie sealed in the log that would do it."""
+        self._closing = True
+        self._store.execute(
+            "INSERT OR REPLACE INTO settings (name, value) VALUES ('history_begins_after', ?)", text
+        )
 
     def tell(self, text: str) -> None:
         """Add words to the change that is open, if one is."""
@@ -88,7 +101,9 @@ class History:
             "ORDER BY id DESC LIMIT 1"
         )
         if not rows:
-            raise NotFound("there is no change to take back", "see 'resource-wireguard journal'")
+            closed = self._store.query("SELECT value FROM settings WHERE name = 'history_begins_after'")
+            since = f" since {closed[0][0]}, which cannot be undone" if closed else ""
+            raise NotFound(f"there is no change to take back{since}", "see 'resource-wireguard journal'")
         return Change(*rows[0])
 
     def take_back(self, change: Change) -> None:

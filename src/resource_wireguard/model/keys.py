@@ -1,6 +1,7 @@
 """WireGuard keys: 32 bytes that print themselves only where printing is safe."""
 
 import binascii
+import hashlib
 
 from resource_wireguard.errors import InvalidInput
 
@@ -22,6 +23,11 @@ class PublicKey(bytes):
     def short(self) -> str:
         """The first eight characters, enough to tell peers apart in a table."""
         return f"{str(self)[:8]}…"
+
+
+def fingerprint(key: bytes) -> str:
+    """What tells keys apart without showing them: 72 bits of a SHA-256, as ssh-keygen(1) writes its own."""
+    return f"SHA256:{binascii.b2a_base64(hashlib.sha256(key).digest()[:9], newline=False).decode()}"
 
 
 class SecretKey(bytes):

@@ -127,11 +127,12 @@ class Further(msgspec.Struct, frozen=True):
     Packets are taken on every device. A peer's prefixes are routed to the one, and lie with the key, on which
     it shook hands last; the earlier in this order as long as there was none: the tunnel's own device,
     then devices; the peer's own key, then seats (which are on the first device, and on those without
-    seats of their own).
+    seats of their own). retired are keys that were taken out of use, and must not come back unasked.
     """
 
     devices: tuple[DeviceSpec, ...] = ()
     seats: tuple[Seat, ...] = ()
+    retired: frozenset[PublicKey] = frozenset()
 
     @property
     def successor(self) -> DeviceSpec | None:

@@ -7,6 +7,7 @@ import msgspec
 from resource_wireguard.errors import AlreadyExists, ConflictError, InvalidInput
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.host.ipam import PRIVATE_BLOCKS, allocate_address, allocate_prefix
+from resource_wireguard.host.vacancy import free_port
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.names import check_interface, interface_name
 from resource_wireguard.model.net import (
@@ -16,11 +17,10 @@ from resource_wireguard.model.net import (
     network_of,
     overlaps,
     parse_interface_address,
-    parse_port,
     parse_prefix,
     range_of,
 )
-from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import Further, PeerSpec, Specs, TunnelSpec
 
 
 class Pools(msgspec.Struct, frozen=True):
@@ -28,10 +28,6 @@ class Pools(msgspec.Struct, frozen=True):
 
     first: str
     local: str
-
-
-REGISTERED_AS = "wireguard"
-"""Our own name in Vrooli's port registry."""
 
 
 def refuse_taken_name(specs: Specs, name: str) -> None:
@@ -71,24 +67,7 @@ def interface(name: str, wanted: str | None, tunnels: Iterable[TunnelSpec], fore
 def port(wanted: int | None, first: int, tunnels: Iterable[TunnelSpec], survey: Survey) -> int:
     """The wanted UDP port, or the first free one from first on; ConflictError names who has it."""
     held = {tunnel.listen_port: f"tunnel '{tunnel.name}'" for tunnel in tunnels}
-    if wanted is not None:
-        holder = _port_holder(parse_port(wanted), held, survey)
-        if holder:
-            raise ConflictError(f"UDP port {wanted} is taken by {holder}", "choose another with --port")
-        return wanted
-    for candidate in range(first, 65_536):
-        if not _port_holder(candidate, held, survey):
-            return candidate
-    raise ConflictError(f"no UDP port from {first} on is free", "name one with --port")
-
-
-def _port_holder(candidate: int, held: dict[int, str], survey: Survey) -> str | None:
-    if candidate in held:
-        return held[candidate]
-    if candidate in survey.udp_ports:
-        return "another program on this host"
-    registered = survey.reserved_ports.get(candidate)
-    return f"'{registered}' in the port registry" if registered not in (None, REGISTERED_AS) else None
+    return free_port(wanted, first, held, survey)
 
 
 # A tunnel's addresses -----------------------------------------------------------------------------
@@ -215,6 +194,21 @@ def refuse_taken_key(tunnel: TunnelSpec, name: str, key: PublicKey) -> None:
                 f"public key {key} is that of peer '{peer.name}'; peer '{name}' cannot have it too",
                 "each peer needs a key of its own",
             )
+
+
+def refuse_other_key(further: Further, name: str, key: PublicKey) -> None:
+    """ConflictError where a rotation has taken a key out of use, or holds it for another device or peer."""
+    if key in further.retired:
+        raise ConflictError(
+            f"public key {key} was taken out of use by a rotation; peer '{name}' cannot have it",
+            "give its present key; a network file from before the rotation: 'export' writes a new one",
+        )
+    held = {device.public_key for device in further.devices} | {seat.public_key for seat in further.seats}
+    if key in held:
+        raise ConflictError(
+            f"public key {key} is held for a rotation that runs; peer '{name}' cannot have it",
+            "see 'resource-wireguard rotate status'",
+        )
 
 
 def refuse_taken_prefixes(tunnel: TunnelSpec, name: str, prefixes: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from resource_wireguard.model.formats.files import NETWORKD, WG_QUICK, files_of,
 from resource_wireguard.model.keys import PrivateKey
 from resource_wireguard.model.net import Endpoint, covers, network_of
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.model.specs import NO_TABLE, PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import NO_TABLE, DeviceSpec, PeerSpec, Seat, TunnelSpec
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 """Both families, also where the tunnel has only one: the other must not leak past an exit."""
@@ -73,6 +73,26 @@ def peer_config(
     head = (f"tunnel {tunnel.name}, peer {peer.name}", *filter(None, missing))
     files = files_of(WgQuickConfig(interface=device, peers=(hub,)), format_, tunnel.interface, head)
     return _printed(files, format_, (note if endpoint else "", *missing))
+
+
+def succeeded(tunnel: TunnelSpec, successor: DeviceSpec) -> TunnelSpec:
+    """A tunnel as peers are to see it once the successor has taken the first device's place."""
+    return msgspec.structs.replace(
+        tunnel,
+        public_key=successor.public_key,
+        listen_port=successor.listen_port,
+        endpoint=successor.endpoint,
+    )
+
+
+def rekeyed(peer: PeerSpec, seat: Seat) -> PeerSpec:
+    """A peer as it is once it has taken up a further key."""
+    return msgspec.structs.replace(
+        peer,
+        public_key=seat.public_key,
+        preshared_key=seat.preshared_key,
+        has_private_key=seat.private_key is not None,
+    )
 
 
 def config_allowed_ips(tunnel: TunnelSpec, peer: PeerSpec, settings: Settings) -> tuple[str, ...]:

@@ -78,7 +78,9 @@ class Drafter:
             faults.add(
                 (*path, "interface"),
                 f"the interface of tunnel '{before.name}' is {before.interface}, and stays so",
-                "delete the tunnel and make it anew to give it another interface",
+                "its keys were rotated since: 'export' writes the network as it is now"
+                if before.generation
+                else "delete the tunnel and make it anew to give it another interface",
             )
         return self._set(replace(before, listen_port=wanted.port or before.listen_port), wanted)
 
@@ -219,10 +221,12 @@ def _path(tunnel: str) -> Path:
 
 def _without_ours(survey: Survey, tunnels: Iterable[TunnelSpec], seen: HostState) -> Survey:
     """What others use on this host: our own ports and networks may change hands among our tunnels."""
+    own = {tunnel.interface for tunnel in tunnels}  # and not those of a rotation that runs
+    devices = seen.of(Device).values()
     return replace(
         survey,
-        interfaces=survey.interfaces - set(seen.of(Link)),
-        udp_ports=survey.udp_ports - {device.listen_port for device in seen.of(Device).values()},
+        interfaces=survey.interfaces - (set(seen.of(Link)) & own),
+        udp_ports=survey.udp_ports - {device.listen_port for device in devices if device.interface in own},
         prefixes=survey.prefixes - set(choose.prefixes_of(tunnels)),
     )
 

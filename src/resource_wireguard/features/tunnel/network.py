@@ -13,12 +13,12 @@ from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import ProblemView, problem_views
 from resource_wireguard.errors import InvalidInput
-from resource_wireguard.features.tunnel import tables
+from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.document import Fault, Faults, Wanted, read, written
 from resource_wireguard.features.tunnel.draft import Draft, Drafter
 from resource_wireguard.host.render import FOLD_ABOVE, lines_of
 from resource_wireguard.host.state import HostState
-from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import NOTHING_FURTHER, PeerSpec, Specs, TunnelSpec
 
 CONFIRM_MOST = 86_400
 """Seconds: who needs longer than a day to look has forgotten about it."""
@@ -132,6 +132,7 @@ def _change(engine: Engine, wanted: Wanted, faults: Faults, confirm: int | None)
     seen = engine.last.observation.state if engine.last else HostState()
     with engine.change():
         draft = Drafter(engine.resources, before.values(), seen).draft(wanted, faults)
+        _refuse_other_keys(engine.specs(), before, draft, faults)
         if faults.found:
             return Outcome(tuple(faults.found))
         changes = tuple(_changes(before, draft.tunnels))
@@ -142,6 +143,17 @@ def _change(engine: Engine, wanted: Wanted, faults: Faults, confirm: int | None)
             if confirm is not None:
                 engine.history.await_confirmation(confirm)
     return Outcome(changes=changes, left_alone=tuple(draft.left_alone))
+
+
+def _refuse_other_keys(specs: Specs, before: dict[str, TunnelSpec], draft: Draft, faults: Faults) -> None:
+    """A document from before a rotation must not bring a retired key back."""
+    for name, tunnel in draft.tunnels.items():
+        further = specs.further(name)
+        known = {peer.public_key for peer in before[name].peers} if name in before else set()
+        for peer in tunnel.peers if further is not NOTHING_FURTHER else ():
+            if peer.public_key not in known:
+                with faults.at(("tunnels", name, "peers", peer.name, "public_key")):
+                    choose.refuse_other_key(further, peer.name, peer.public_key)
 
 
 def _store(engine: Engine, before: dict[str, TunnelSpec], draft: Draft) -> None:

@@ -9,7 +9,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import PeerView, peer_view
 from resource_wireguard.errors import AlreadyExists, InvalidInput, NotFound
 from resource_wireguard.features.tunnel import choose, tables
-from resource_wireguard.features.tunnel.config import Config, peer_config
+from resource_wireguard.features.tunnel.config import Config, peer_config, rekeyed, succeeded
 from resource_wireguard.model.formats.files import WG_QUICK
 from resource_wireguard.model.keys import (
     PresharedKey,
@@ -26,7 +26,7 @@ from resource_wireguard.model.net import (
     parse_interface_address,
     parse_prefix,
 )
-from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.specs import NOTHING_FURTHER, PeerSpec, TunnelSpec
 
 KEEPALIVE_MOST = 65535
 """Seconds: the field is 16 bits wide (wg(8))."""
@@ -70,11 +70,12 @@ class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Print(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One peer's config in one of model/formats/files.py's formats."""
+    """One peer's config in one of model/formats/files.py's formats; old: without what a rotation changes."""
 
     tunnel: str
     name: str
     format: str = WG_QUICK
+    old: bool = False
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +118,7 @@ def add(engine: Engine, request: Add) -> Added:
     private_key = None if request.public_key is not None else engine.resources.secrets.new_private_key()
     peer = _new_peer(engine, tunnel, request, private_key)
     choose.refuse_taken_key(tunnel, peer.name, peer.public_key)
+    choose.refuse_other_key(engine.specs().further(tunnel.name), peer.name, peer.public_key)
     choose.refuse_taken_prefixes(tunnel, peer.name, peer.allowed_ips)
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, peer, private_key if request.keep_key else None)
@@ -177,12 +179,17 @@ def listing(engine: Engine, request: Listing) -> list[PeerView]:
 
 
 def config(engine: Engine, request: Print) -> Config:
-    """The peer's own config, as it would be printed now."""
-    tunnel = engine.specs().tunnel(request.tunnel)
+    """The peer's own config, as it would be printed now: while keys are rotated, with the new ones."""
+    specs = engine.specs()
+    tunnel = specs.tunnel(request.tunnel)
     peer = tunnel.peer(request.name)
+    further = NOTHING_FURTHER if request.old else specs.further(tunnel.name)
+    seat = next((seat for seat in further.seats if seat.peer == peer.name), None)
+    if seat is not None:
+        return _config(engine, tunnel, rekeyed(peer, seat), seat.private_key, request.format)
     held = peer.has_private_key
     private_key = tables.peer_private_key(engine.resources, tunnel.name, peer.name) if held else None
-    return _config(engine, tunnel, peer, private_key, request.format)
+    return _config(engine, tunnel, peer, private_key, request.format, old=request.old)
 
 
 COMMANDS = (
@@ -340,6 +347,9 @@ def _config(
     peer: PeerSpec,
     private_key: PrivateKey | None,
     format_: str = WG_QUICK,
+    *,
+    old: bool = False,
 ) -> Config:
-    resources = engine.resources
-    return peer_config(tunnel, peer, private_key, resources.settings, resources.host.survey(), format_)
+    resources, further = engine.resources, engine.specs().further(tunnel.name)
+    side = tunnel if old or further.successor is None else succeeded(tunnel, further.successor)
+    return peer_config(side, peer, private_key, resources.settings, resources.host.survey(), format_)

@@ -183,6 +183,7 @@ def peer_show(tunnel: str, name: str, format_: str) -> None:
     show_default=True,
     help="When --once ends unread, e.g. 90s.",
 )
+@click.option("--old", is_flag=True, help="While keys are rotated: the config with the old ones.")
 def peer_config(
     tunnel: str,
     name: str,
@@ -192,18 +193,21 @@ def peer_config(
     once: bool,
     listen: tuple[str, int] | None,
     expires: int,
+    old: bool,
 ) -> int:
     """Print the config of a peer whose keys were made here, or hand it out by a link that works once.
 
     With --once the exit code is 0 if it was fetched, and 1 if it was not.
     """
-    if once and (path or qr):
+    if once and (path or qr or old):
         raise click.UsageError(
-            "--once goes without --output and --qr: the page has both", click.get_current_context()
+            "--once goes without --output, --qr and --old: the page has both forms",
+            click.get_current_context(),
         )
     if once:
         return serve_once(tunnel, name, listen, expires)
-    write_config("peer.config", {"tunnel": tunnel, "name": name}, "qr" if qr else format_, path)
+    request = given(tunnel=tunnel, name=name, old=old or None)
+    write_config("peer.config", request, "qr" if qr else format_, path)
     return 0
 
 

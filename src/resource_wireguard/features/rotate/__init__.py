@@ -1,0 +1,36 @@
+"""New keys for tunnels and peers, while their packets go on.
+
+    tables.py    the only SQL: rotations that run and that were, further devices and keys
+    keys.py      a tunnel's keys: a second generation, which takes over or is withdrawn
+    peers.py     a peer's key beside its old one; preshared keys
+    progress.py  who has moved, and what is left to do: what the bus shows
+    commands.py  the rotate.* commands
+    watch.py     the source that sees peers move, and ends rotations
+    cli.py       the pages of the command line
+
+Where a peer's packets go meanwhile is compiled with its tunnel: see Further in model/specs.py.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resource_wireguard.engine.feature import Feature
+
+NAME = "rotate"
+
+GROUPS = {"rotate": "New keys for tunnels and peers, without losing a packet."}
+
+
+def feature() -> "Feature":
+    """Rotation, as the registry lists it."""
+    from resource_wireguard.engine.feature import Feature
+    from resource_wireguard.features.rotate import commands, tables
+    from resource_wireguard.features.rotate.watch import follow
+
+    return Feature(
+        name=NAME,
+        migrations=tables.MIGRATIONS,
+        load=tables.FurtherCache().load,
+        commands=commands.COMMANDS,
+        sources=(follow,),
+    )

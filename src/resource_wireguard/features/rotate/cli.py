@@ -1,0 +1,211 @@
+"""The commands of rotation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from resource_wireguard.cli import output
+from resource_wireguard.cli.client import call
+from resource_wireguard.cli.command import Group
+from resource_wireguard.cli.options import PORT, Number, Span, format_option, given, show_notes
+
+keep_option = click.option(
+    "--keep",
+    type=Span(),
+    metavar="TIME",
+    help="How long the retired key is kept, sealed; 30d otherwise, 0s not at all.",
+)
+
+
+@click.group(cls=Group)
+def rotate() -> None:
+    """New keys for tunnels and peers, without losing a packet."""
+
+
+@rotate.command(
+    examples=(
+        "rotate keys home",
+        "rotate keys home --overlap 14d --port 51830",
+        "rotate keys home --now",
+    )
+)
+@click.argument("tunnel")
+@click.option(
+    "--overlap",
+    type=Span(),
+    metavar="TIME",
+    help="How long the old key stays beside the new one; 7d otherwise.",
+)
+@click.option(
+    "--now", is_flag=True, help="The old key goes at once; ends the overlap of a rotation that runs."
+)
+@click.option("--port", type=PORT, help="UDP port of the new generation; the next free one otherwise.")
+@click.option(
+    "--endpoint", metavar="HOST[:PORT]", help="Where peers reach the new generation, if a router maps ports."
+)
+@click.option("--restore", type=Number(1, 2**31), metavar="NUMBER", help="Use the retired key of a rotation.")
+@keep_option
+@format_option
+def keys(format_: str, now: bool, **fields: Any) -> None:
+    """Give a tunnel a new key pair.
+
+    A new generation runs beside the old one, with a key, an interface and a port of its own. Each peer is
+    followed to it when it first uses it; when all have moved, or the overlap is over, the old one goes.
+    """
+    _refuse_with_now(now, fields, ("overlap", "port", "endpoint"))
+    done = call("rotate.keys", given(**fields, now=now or None))
+    output.show(done, format_, _done_lines)
+    show_notes(done)
+
+
+@rotate.command(
+    examples=(
+        "rotate peer home phone",
+        "rotate peer home laptop --public-key KEY",
+        "rotate peer home phone --now",
+    )
+)
+@click.argument("tunnel")
+@click.argument("peer")
+@click.option(
+    "--public-key", metavar="KEY", help="The peer made its new keys itself; this is the public one."
+)
+@click.option(
+    "--grace", type=Span(), metavar="TIME", help="How long the old key is known after that; 10m otherwise."
+)
+@click.option("--now", is_flag=True, help="The old key goes at once.")
+@keep_option
+@format_option
+def peer(format_: str, now: bool, **fields: Any) -> None:
+    """Give a peer a new key pair.
+
+    The new key is known beside the old one, and takes over with its first handshake.
+    """
+    _refuse_with_now(now, fields, ("grace",))
+    done = call("rotate.peer", given(**fields, now=now or None))
+    output.show(done, format_, _done_lines)
+    show_notes(done)
+
+
+@rotate.command(examples=("rotate psk home phone",))
+@click.argument("tunnel")
+@click.argument("peer")
+@keep_option
+@format_option
+def psk(format_: str, **fields: Any) -> None:
+    """Give a peer a new preshared key; its session lives on until the next handshake."""
+    done = call("rotate.psk", given(**fields))
+    output.show(done, format_, _done_lines)
+    show_notes(done)
+
+
+@rotate.command(examples=("rotate status", "rotate status home --format json"))
+@click.argument("tunnel", required=False)
+@format_option
+def status(tunnel: str | None, format_: str) -> None:
+    """Show which keys are in use, and how far each rotation has come."""
+    output.show(call("rotate.status", given(tunnel=tunnel)), format_, _status_lines)
+
+
+@rotate.command(examples=("rotate history home",))
+@click.argument("tunnel", required=False)
+@click.option("--tail", type=Number(1, 100_000), metavar="NUMBER", help="How many; 50 otherwise.")
+@format_option
+def history(tunnel: str | None, tail: int | None, format_: str) -> None:
+    """Show past rotations with the keys' fingerprints, the latest first."""
+    output.show(call("rotate.history", given(tunnel=tunnel, tail=tail)), format_, _history_lines)
+
+
+@rotate.command(examples=("rotate rollback home", "rotate rollback home phone"))
+@click.argument("tunnel")
+@click.argument("peer", required=False)
+@format_option
+def rollback(tunnel: str, peer: str | None, format_: str) -> None:
+    """Withdraw a new key that has not taken over yet, a tunnel's or a peer's."""
+    done = call("rotate.rollback", given(tunnel=tunnel, peer=peer))
+    output.show(done, format_, _done_lines)
+    show_notes(done)
+
+
+def _refuse_with_now(now: bool, fields: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if now and fields[name] is not None:
+            raise click.UsageError(f"--now and --{name} exclude each other", click.get_current_context())
+
+
+# text -------------------------------------------------------------------------------------------------
+
+
+def _done_lines(done: dict[str, Any]) -> Iterator[str]:
+    yield from _rotation_lines(done["rotation"])
+    yield from _next_lines(done["next"])
+
+
+def _status_lines(tunnels: list[dict[str, Any]]) -> Iterator[str]:
+    for number, tunnel in enumerate(tunnels):
+        yield from [""] if number else []
+        yield from output.fields(
+            [
+                ("tunnel", tunnel["tunnel"]),
+                ("generation", str(tunnel["generation"])),
+                ("key", tunnel["fingerprint"]),
+                ("rotation", "" if tunnel["running"] else "none is running"),
+            ]
+        )
+        for running in tunnel["running"]:
+            yield from ["", *_rotation_lines(running)]
+            head = ("PEER", "MOVED", "HANDSHAKE")
+            yield from ["", *output.table(head, [_peer_row(peer) for peer in running["peers"]])]
+            yield from _next_lines(running["next"])
+
+
+def _rotation_lines(rotation: dict[str, Any]) -> Iterator[str]:
+    new = f"{rotation['interface']}, UDP port {rotation['listen_port']}" if rotation.get("interface") else ""
+    left = rotation["seconds_left"]
+    yield from output.fields(
+        [
+            ("rotation", f"{rotation['id']}, {_what(rotation)}"),
+            ("old key", rotation["old_fingerprint"]),
+            ("new key", rotation["new_fingerprint"]),
+            ("public key", rotation.get("new_public_key") or ""),
+            ("listens on", new),
+            ("state", rotation["outcome"] or "running"),
+            ("ends in", output.duration(left) if left is not None else ""),
+        ]
+    )
+
+
+def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
+    moved = ("yes" if peer["moved"] else "no") if peer["enabled"] else "disabled"
+    return peer["name"], moved, output.ago(peer["latest_handshake"])
+
+
+def _next_lines(steps: list[str]) -> Iterator[str]:
+    if steps:
+        yield from ["", "next:", *(f"  {step}" for step in steps)]
+
+
+def _history_lines(rotations: list[dict[str, Any]]) -> Iterator[str]:
+    head = ("NUMBER", "BEGUN", "TUNNEL", "WHAT", "OLD KEY", "NEW KEY", "BY", "OUTCOME", "KEPT UNTIL")
+    rows = [
+        (
+            str(rotation["id"]),
+            rotation["started_at"] or "-",
+            rotation["tunnel"],
+            _what(rotation),
+            rotation["old_fingerprint"],
+            rotation["new_fingerprint"],
+            rotation["actor"],
+            rotation["outcome"] or "running",
+            rotation["kept_until"] or "-",
+        )
+        for rotation in rotations
+    ]
+    yield from output.table(head, rows)
+
+
+def _what(rotation: dict[str, Any]) -> str:
+    if rotation["peer"] is None:
+        return "keys of the tunnel"
+    return f"{'preshared ' if rotation['what'] != 'peer' else ''}key of {rotation['peer']}"

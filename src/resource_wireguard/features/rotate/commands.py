@@ -1,0 +1,221 @@
+"""The rotate.* commands of docs/bus.md."""
+
+import msgspec
+
+from resource_wireguard.engine.engine import Engine
+from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.reconcile import Report
+from resource_wireguard.engine.views import iso_time
+from resource_wireguard.errors import ConflictError
+from resource_wireguard.features.rotate import keys, peers, tables
+from resource_wireguard.features.rotate.keys import KEEP, OVERLAP, running
+from resource_wireguard.features.rotate.peers import GRACE
+from resource_wireguard.features.rotate.progress import (
+    Done,
+    PeerProgress,
+    RotationView,
+    TunnelKeys,
+    concerned,
+    next_steps,
+    preshared_deadline,
+    rotation_view,
+    tunnel_keys,
+    who_moved,
+)
+from resource_wireguard.features.rotate.tables import Rotation
+from resource_wireguard.model.specs import TunnelSpec
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """New keys for a tunnel; overlap and keep in seconds. restore: the number of a rotation whose key to use.
+
+    now: no overlap. While a rotation runs, it ends that one's at once.
+    """
+
+    tunnel: str
+    overlap: float = OVERLAP
+    now: bool = False
+    port: int | None = None
+    endpoint: str | None = None
+    keep: float = KEEP
+    restore: int | None = None
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new key for a peer; grace and keep in seconds. now: without waiting for it to be taken up."""
+
+    tunnel: str
+    peer: str
+    public_key: str | None = None
+    grace: float = GRACE
+    now: bool = False
+    keep: float = KEEP
+
+
+class Preshared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new preshared key for a peer."""
+
+    tunnel: str
+    peer: str
+    keep: float = KEEP
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One tunnel, or all."""
+
+    tunnel: str | None = None
+
+
+class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The last rotations of one tunnel, or of all."""
+
+    tunnel: str | None = None
+    tail: int = 50
+
+
+class Back(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rotation that runs: of a tunnel's keys, or of a peer's."""
+
+    tunnel: str
+    peer: str | None = None
+
+
+def rotate_keys(engine: Engine, request: Keys) -> Done:
+    """Begin a rotation of a tunnel's keys; with now, do it at once or end the one that runs."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    key = None if request.restore is None else keys.kept_key(engine, tunnel.name, request.restore)
+    going_on = _going_on(engine, tunnel.name) if request.now and key is None else None
+    with engine.change():
+        if going_on is not None:
+            keys.finish(engine, going_on, "ended at once")
+            number = going_on.id
+        elif request.now:
+            number = keys.replace_now(engine, tunnel.name, keep=request.keep, private_key=key)
+        else:
+            number = keys.begin(
+                engine,
+                tunnel.name,
+                request.overlap,
+                port=request.port,
+                endpoint=request.endpoint,
+                keep=request.keep,
+                private_key=key,
+            )
+    return _done(engine, tunnel.name, number)
+
+
+def rotate_peer(engine: Engine, request: Peer) -> Done:
+    """Begin a rotation of a peer's key; at once if so asked, or if the peer is not let in anyway."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    peer = tunnel.peer(request.peer)
+    with engine.change():
+        if request.now or not peer.enabled:
+            number = peers.replace_now(engine, tunnel, peer, request.public_key, request.keep)
+        else:
+            number = peers.begin(engine, tunnel, peer, request.public_key, request.grace, request.keep)
+    return _done(engine, tunnel.name, number)
+
+
+def rotate_preshared(engine: Engine, request: Preshared) -> Done:
+    """Change a preshared key; the note says until when the peer's old one is good enough."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    peer = tunnel.peer(request.peer)
+    with engine.change():
+        number = peers.new_preshared_key(engine, tunnel, peer, request.keep)
+    done = _done(engine, tunnel.name, number)
+    ends = preshared_deadline(engine.last, tunnel, peer) if engine.last else None
+    until = f"by {iso_time(ends)}, when its session ends" if ends else "before it can connect again"
+    return msgspec.structs.replace(done, notes=(*done.notes, f"'{peer.name}' needs the new key {until}"))
+
+
+def status(engine: Engine, request: Named) -> list[TunnelKeys]:
+    """Generations, and how far each rotation that runs has come."""
+    report = engine.report()
+    specs = report.specs
+    wanted = specs.tunnels if request.tunnel is None else (specs.tunnel(request.tunnel),)
+    return [tunnel_keys(engine, tunnel, report) for tunnel in wanted]
+
+
+def history(engine: Engine, request: Past) -> list[RotationView]:
+    """The last rotations, the latest first."""
+    if request.tunnel is not None:
+        engine.specs().tunnel(request.tunnel)
+    now = engine.resources.clock.now()
+    found = tables.rotations(engine.resources.store, request.tunnel, last=request.tail)
+    return [rotation_view(rotation, now) for rotation in found]
+
+
+def rollback(engine: Engine, request: Back) -> Done:
+    """Withdraw the new key; whoever uses it already is named, and has to go back."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    rotation = running(engine, tunnel.name, request.peer)
+    report = engine.report()
+    gone_over = [peer for peer in concerned(report, tunnel, rotation) if peer.moved]
+    with engine.change():
+        if rotation.peer is None:
+            keys.withdraw(engine, rotation)
+        else:
+            peers.withdraw(engine, rotation)
+    engine.settle(tunnel.name)
+    back = tuple(msgspec.structs.replace(peer, moved=False) for peer in gone_over)
+    notes = tuple(f"'{peer.name}' had moved to the new key and must go back" for peer in back)
+    return _shown(engine, tunnel, _ended(engine, tunnel.name, rotation.id), back, notes)
+
+
+COMMANDS = (
+    Command("rotate.keys", Keys, rotate_keys),
+    Command("rotate.peer", Peer, rotate_peer),
+    Command("rotate.psk", Preshared, rotate_preshared),
+    Command("rotate.status", Named, status),
+    Command("rotate.history", Past, history),
+    Command("rotate.rollback", Back, rollback),
+)
+
+
+def _going_on(engine: Engine, tunnel: str) -> Rotation | None:
+    """The rotation of a tunnel's keys whose overlap may be ended; ConflictError where no peer has moved."""
+    found = [r for r in tables.rotations(engine.resources.store, tunnel, running=True) if r.peer is None]
+    if not found:
+        return None
+    report = engine.report()
+    moved = who_moved(report.specs, report.facts, report.specs.tunnel(tunnel), found[0])
+    if moved and not any(moved.values()):
+        raise ConflictError(
+            f"tunnel '{tunnel}' is being rotated already, and no peer has moved to the new key yet",
+            f"'rotate rollback {tunnel}' first: then '--now' makes a key that nobody has seen",
+        )
+    return found[0]
+
+
+def _done(engine: Engine, name: str, number: int) -> Done:
+    """A pass, and what is to be done then."""
+    report: Report = engine.settle(name)
+    tunnel = report.specs.tunnel(name)
+    rotation = _ended(engine, name, number)
+    found = concerned(report, tunnel, rotation)
+    notes = [problem.message for problem in report.problems]
+    successor = report.specs.further(name).successor
+    if rotation.peer is None and successor:
+        notes.append(
+            f"peers reach the new key at UDP port {successor.listen_port}: let it in where you filter"
+        )
+    return _shown(engine, tunnel, rotation, found, tuple(notes))
+
+
+def _shown(
+    engine: Engine,
+    tunnel: TunnelSpec,
+    rotation: Rotation,
+    found: tuple[PeerProgress, ...],
+    notes: tuple[str, ...],
+) -> Done:
+    return Done(
+        rotation=rotation_view(rotation, engine.resources.clock.now()),
+        peers=found,
+        next=tuple(next_steps(tunnel, rotation, found)),
+        notes=notes,
+    )
+
+
+def _ended(engine: Engine, tunnel: str, number: int) -> Rotation:
+    return next(r for r in tables.rotations(engine.resources.store, tunnel) if r.id == number)

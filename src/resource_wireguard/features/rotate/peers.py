@@ -1,0 +1,175 @@
+"""New keys for a peer: beside the old one until it is taken up, and new preshared keys in place."""
+
+from msgspec.structs import replace
+
+from resource_wireguard.engine.engine import Engine
+from resource_wireguard.errors import ConflictError, InvalidInput
+from resource_wireguard.features.rotate import tables
+from resource_wireguard.features.rotate.keys import (
+    DAY,
+    check_keep,
+    check_span,
+    close,
+    refuse_running,
+    running,
+)
+from resource_wireguard.features.rotate.tables import Rotation
+from resource_wireguard.model.keys import PrivateKey, PublicKey, fingerprint, parse_public_key
+from resource_wireguard.model.specs import PeerSpec, Seat, Specs, TunnelSpec
+
+GRACE, GRACE_MOST = 600.0, 30 * DAY
+"""Seconds for which a peer's old key is known after the new one was taken up."""
+
+PEER, PRESHARED = "peer", "preshared key"
+
+
+def begin(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, public_key: str | None, grace: float, keep: float
+) -> int:
+    """Let a peer in under a new key too, in the change that is open: the first handshake with it decides."""
+    check_span("a grace", grace, GRACE_MOST, "'--now' does without")
+    number, public, private = _begun(engine, tunnel, peer, public_key, grace, keep)
+    seat = Seat(
+        peer=peer.name,
+        public_key=public,
+        private_key=private,
+        preshared_key=peer.preshared_key,
+        endpoint=peer.endpoint,
+        endpoint_since=peer.endpoint_since,
+        keepalive=peer.keepalive,
+    )
+    tables.put_seat(engine.resources, tunnel.name, seat, rotation=number)
+    close(engine, tunnel.name, f"peer '{peer.name}' may take up key {fingerprint(public)}")
+    return number
+
+
+def replace_now(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, public_key: str | None, keep: float
+) -> int:
+    """Change a peer's key at once, in the change that is open: the old one opens nothing any more."""
+    number, public, private = _begun(engine, tunnel, peer, public_key, 0.0, keep)
+    _take_up(engine, tunnel, peer, public, private, running(engine, tunnel.name, peer.name), "at once")
+    close(engine, tunnel.name, f"key of peer '{peer.name}' replaced at once: now {fingerprint(public)}")
+    return number
+
+
+def finish(engine: Engine, rotation: Rotation) -> None:
+    """Forget a peer's old key, in the change that is open."""
+    specs = engine.specs()
+    tunnel = specs.tunnel(rotation.tunnel)
+    peer, seat = tunnel.peer(rotation.peer or ""), seat_of(specs, rotation)
+    if seat is None:
+        tables.end(engine.resources, rotation, "its key is gone")
+        return
+    _forget_seat(engine, rotation)
+    _take_up(engine, tunnel, peer, seat.public_key, seat.private_key, rotation, "complete")
+    close(engine, tunnel.name, f"peer '{peer.name}' has taken up key {rotation.new_fingerprint}")
+
+
+def withdraw(engine: Engine, rotation: Rotation, outcome: str = "rolled back") -> None:
+    """Forget a peer's new key, in the change that is open."""
+    _forget_seat(engine, rotation)
+    tables.end(engine.resources, rotation, outcome)
+    close(engine, rotation.tunnel, f"new key of peer '{rotation.peer}' withdrawn: {outcome}")
+
+
+def new_preshared_key(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keep: float) -> int:
+    """Change the preshared key in place, in the change that is open: a live session is not touched."""
+    refuse_running(engine, tunnel.name, peer.name)
+    key = engine.resources.secrets.new_preshared_key()
+    number = tables.begin(
+        engine.resources,
+        tunnel.name,
+        peer.name,
+        PRESHARED,
+        actor=engine.actor,
+        fingerprints=(fingerprint(peer.preshared_key) if peer.preshared_key else "none", fingerprint(key)),
+        keep=check_keep(keep),
+    )
+    engine.tunnels.put_peer(engine.resources, tunnel.name, replace(peer, preshared_key=key))
+    tables.retire(engine.resources, running(engine, tunnel.name, peer.name), "complete", peer.preshared_key)
+    close(engine, tunnel.name, f"preshared key of peer '{peer.name}' changed")
+    return number
+
+
+def seat_of(specs: Specs, rotation: Rotation) -> Seat | None:
+    """The new key of a peer that a rotation has brought; None where the peer or the key is gone."""
+    seats = specs.further(rotation.tunnel).seats
+    return next(
+        (seat for seat in seats if (seat.peer, seat.public_key) == (rotation.peer, rotation.new_key)), None
+    )
+
+
+def _begun(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, public_key: str | None, grace: float, keep: float
+) -> tuple[int, PublicKey, PrivateKey | None]:
+    """The rotation's number, and the new key pair as far as it is ours."""
+    refuse_running(engine, tunnel.name, peer.name)
+    public, private = _new_key(engine, peer, public_key)
+    _refuse_used_key(engine.specs(), tunnel, peer, public)
+    number = tables.begin(
+        engine.resources,
+        tunnel.name,
+        peer.name,
+        PEER,
+        actor=engine.actor,
+        fingerprints=(fingerprint(peer.public_key), fingerprint(public)),
+        keys=(peer.public_key, public),
+        grace=grace,
+        keep=check_keep(keep),
+    )
+    return number, public, private
+
+
+def _new_key(engine: Engine, peer: PeerSpec, given: str | None) -> tuple[PublicKey, PrivateKey | None]:
+    if given is not None:
+        return parse_public_key(given), None
+    if not peer.has_private_key:
+        raise InvalidInput(
+            f"peer '{peer.name}' made its own keys, so its new one is not made here",
+            "make a pair on the peer ('wg genkey'), and give its public key: --public-key KEY",
+        )
+    private = engine.resources.secrets.new_private_key()
+    return private.public(), private
+
+
+def _refuse_used_key(specs: Specs, tunnel: TunnelSpec, peer: PeerSpec, key: PublicKey) -> None:
+    """ConflictError where a key is somebody's in this tunnel, or was retired."""
+    further = specs.further(tunnel.name)
+    holders = {tunnel.public_key: f"tunnel '{tunnel.name}' itself"}
+    holders.update((device.public_key, f"tunnel '{tunnel.name}' itself") for device in further.devices)
+    holders.update((seat.public_key, f"peer '{seat.peer}'") for seat in further.seats)
+    holders.update((other.public_key, f"peer '{other.name}'") for other in tunnel.peers)
+    if key in holders:
+        raise ConflictError(
+            f"public key {key} is that of {holders[key]} already", f"make a new pair for '{peer.name}'"
+        )
+    if key in further.retired:
+        raise ConflictError(
+            f"public key {key} was taken out of use by a rotation", f"make a new pair for '{peer.name}'"
+        )
+
+
+def _take_up(
+    engine: Engine,
+    tunnel: TunnelSpec,
+    peer: PeerSpec,
+    public: PublicKey,
+    private: PrivateKey | None,
+    rotation: Rotation,
+    outcome: str,
+) -> None:
+    """Make a key the peer's own, and retire the one it had."""
+    resources = engine.resources
+    old = engine.tunnels.peer_private_key(resources, tunnel.name, peer.name) if peer.has_private_key else None
+    after = replace(peer, public_key=public, has_private_key=private is not None)
+    engine.tunnels.put_peer(resources, tunnel.name, after, private)
+    if private is None:
+        engine.tunnels.forget_private_key(resources, tunnel.name, peer.name)
+    tables.retire(resources, rotation, outcome, old)
+
+
+def _forget_seat(engine: Engine, rotation: Rotation) -> None:
+    number = tables.seat_of(engine.resources.store, rotation.id)
+    if number is not None:
+        tables.delete_seat(engine.resources, number)
