@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 
 import msgspec
-from resource_wireguard.host.vacancy import free_interface, free_port
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
@@ -23,7 +22,9 @@ from resource_wireguard.features.rotate.messages import (
     Wish,
     keys_of,
 )
+from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.host.facts import SESSION_LIFETIME
+from resource_wireguard.host.vacancy import free_interface, free_port
 from resource_wireguard.model.keys import PublicKey, fingerprint
 from resource_wireguard.model.names import INTERFACE_MAX
 from resource_wireguard.model.net import Endpoint, host_prefix, is_v6, parse_endpoint
@@ -210,7 +211,7 @@ def tellings(engine: Engine) -> Iterator[Telling]:
     known = tables.heard(engine.resources.store)
     specs = engine.last_specs
     for tunnel in specs.tunnels:
-        keys = _keys_now(specs, tunnel)
+        keys = _keys_now(engine, tunnel)
         for peer in tunnel.peers if tunnel.active else ():
             entry = known.get((tunnel.name, peer.name))
             told = entry.keys if entry else (tunnel.public_key,)
@@ -218,14 +219,26 @@ def tellings(engine: Engine) -> Iterator[Telling]:
                 yield from _telling(engine, tunnel, peer, keys)
 
 
-def _keys_now(specs: Specs, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int], ...]:
+def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int], ...]:
     """A tunnel's keys and ports: while it has a successor both, and that one alone once it is to end."""
     own = (tunnel.public_key, tunnel.listen_port)
-    successor = specs.further(tunnel.name).successor
+    successor = engine.last_specs.further(tunnel.name).successor
     if successor is None:
         return (own,)
     new = (successor.public_key, successor.listen_port)
-    return (new,) if successor.closing else (own, new)
+    return (new,) if is_ending(engine, tunnel) else (own, new)
+
+
+def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
+    """Whether the old key of a tunnel has no use any more: all have moved, or the overlap is over."""
+    running = [
+        r for r in own_tables.rotations(engine.resources.store, tunnel.name, running=True) if not r.peer
+    ]
+    if not running or engine.last is None:
+        return False
+    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, running[0])
+    over = running[0].deadline is not None and engine.resources.clock.now() >= running[0].deadline
+    return over or all(moved.values())
 
 
 def _telling(

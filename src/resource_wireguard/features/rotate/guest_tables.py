@@ -180,9 +180,11 @@ def side_devices(store: Store) -> dict[str, tuple[DeviceSpec, ...]]:
     return found
 
 
-def awaited(store: Store, tunnel: str, key: PublicKey) -> tuple[tuple[str, Endpoint], ...]:
+def awaited(
+    heard: Mapping[tuple[str, str], HeardOf], tunnel: str, key: PublicKey
+) -> tuple[tuple[str, Endpoint], ...]:
     """The peers that await the device with our new key, and where."""
-    entries = [entry for entry in heard(store).values() if entry.tunnel == tunnel and key in entry.keys]
+    entries = [entry for entry in heard.values() if entry.tunnel == tunnel and key in entry.keys]
     return tuple((entry.peer, entry.endpoint) for entry in entries if entry.endpoint)
 
 

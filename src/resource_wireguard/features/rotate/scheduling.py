@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
-from resource_wireguard.features.rotate.keys import begin
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.ports import Clock
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import InvalidInput, NotFound, ResourceError
+from resource_wireguard.features.rotate.keys import begin
 from resource_wireguard.features.rotate.schedule import (
     Count,
     Moment,

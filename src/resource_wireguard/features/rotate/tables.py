@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.engine.ports import Secrets, Store
 from resource_wireguard.errors import StoreError
+from resource_wireguard.features.rotate import guest_tables
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.net import parse_endpoint
 from resource_wireguard.model.specs import DeviceSpec, Further, Seat
@@ -118,14 +120,20 @@ class FurtherCache:
     def load(self, resources: Resources) -> Mapping[str, Further]:
         """By the tunnels' names; most have none."""
         store = resources.store
-        rows = tuple(tuple(store.query(sql)) for sql in (_DEVICES, _SEATS, _RETIRED))
+        rows = (
+            *(tuple(store.query(sql)) for sql in (_DEVICES, _SEATS, _RETIRED)),
+            guest_tables.side_devices(store),
+            guest_tables.heard(store),
+        )
         if rows != self._rows:
             self._loaded = _further(resources.secrets, *rows)
             self._rows = rows
         return self._loaded
 
 
-def _further(secrets: Secrets, devices: Any, seats: Any, retired: Any) -> dict[str, Further]:
+def _further(
+    secrets: Secrets, devices: Any, seats: Any, retired: Any, sides: Any, heard: Any
+) -> dict[str, Further]:
     on_device: dict[int | None, list[Seat]] = {}
     on_first: dict[str, list[Seat]] = {}
     for row in seats:
@@ -133,7 +141,11 @@ def _further(secrets: Secrets, devices: Any, seats: Any, retired: Any) -> dict[s
         where.append(_seat(secrets, row))
     found: dict[str, list[DeviceSpec]] = {}
     for row in devices:
-        found.setdefault(row[2], []).append(_device(secrets, row, tuple(on_device.get(row[0], ()))))
+        device = _device(secrets, row, tuple(on_device.get(row[0], ())))
+        awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
+        found.setdefault(row[2], []).append(replace(device, awaited=awaited))
+    for name, more in sides.items():
+        found.setdefault(name, []).extend(more)
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
