@@ -265,7 +265,13 @@ def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     engine.settle("exchange")
 
 
-def all_know(engine: Engine, tunnel: str, key: PublicKey) -> bool:
-    """Whether each peer whose agent has spoken of a new key has also heard that it is the only one."""
+def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
+    """The peers whose agents know a new key of ours, and not yet that it is the only one."""
     entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
-    return all(entry.keys == (key,) for entry in entries if key in entry.keys)
+    return {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
+
+
+def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
+    """The peers whose agents know that a new key of ours is the only one: they use no other."""
+    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
+    return {entry.peer for entry in entries if entry.keys == (key,)}

@@ -5,13 +5,14 @@ All it knows is in the store and in the devices, so whoever kills it loses nothi
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import keys, peers, tables
+from resource_wireguard.features.rotate import exchange, keys, peers, tables
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import Facts
@@ -32,6 +33,9 @@ IDLE = 30.0
 LINGER = 2.0
 """Seconds for which all peers have moved, and are silent on the old device, before that goes: another
 agent looks for our handshakes as we look for its own, and sends to the old device until then."""
+
+ANSWER_WITHIN = 30.0
+"""Seconds after the overlap in which another agent that knows the new key may still say that it is ready."""
 
 Place = tuple[str, PublicKey]
 
@@ -101,10 +105,14 @@ class Watch:
         assert engine.last is not None
         specs, facts = engine.last_specs, engine.last.facts
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
+        late = engine.resources.clock.now() - (rotation.deadline or math.inf)
+        if exchange.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
+            return ""
         if all(moved.values()):
-            return "complete" if self._is_silent(engine, rotation) else ""
+            knowing = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
+            return "complete" if knowing >= moved.keys() or self._is_silent(engine, rotation) else ""
         self._silent.pop(rotation.id, None)
-        if rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline:
+        if late >= 0:
             left = ", ".join(name for name, has in moved.items() if not has)
             return f"overlap over, not moved: {left}"
         return ""
