@@ -187,6 +187,9 @@ class Conversation:
         """Say it until it is heard; a peer without an agent never answers, and is asked ever less often."""
         pause = AGAIN_FIRST
         while True:
+            # By the device of now: the one it was begun with may be the old one, and gone on the other side.
+            with contextlib.suppress(ResourceError):
+                telling = await self._agent.ask(partial(exchange.again, telling=telling))
             answer = await self._ask(telling)
             if isinstance(answer, Heard):
                 with contextlib.suppress(ResourceError):  # then it is said again

@@ -134,10 +134,11 @@ def _endpoint(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, port: int) -> 
 
 
 def _free_side(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Side:
-    """A side device on which this peer does not sit yet."""
+    """A side device younger than those on which this peer sits: its places are tried in the order of age."""
     taken = {guest.side for guest in _guests_of(engine, tunnel, peer)}
     there = [side for side in tables.sides(engine.resources.store) if side.tunnel == tunnel.name]
-    return next((side for side in there if side not in taken), None) or _new_side(engine, tunnel)
+    free = there[-1] if there and there[-1] not in taken else None
+    return free or _new_side(engine, tunnel)
 
 
 def _new_side(engine: Engine, tunnel: TunnelSpec) -> Side:
@@ -253,6 +254,14 @@ def _telling(
         source = next((a.partition("/")[0] for a in tunnel.addresses if is_v6(a) == is_v6(prefix)), None)
         if source:
             yield Telling(tunnel.name, peer.name, interface, source, destination, keys)
+
+
+def again(engine: Engine, telling: Telling) -> Telling:
+    """The same to be said as things are now."""
+    for other in tellings(engine):
+        if (other.tunnel, other.peer, other.keys) == (telling.tunnel, telling.peer, telling.keys):
+            return other
+    return telling
 
 
 def told(engine: Engine, telling: Telling, answer: Heard) -> None:

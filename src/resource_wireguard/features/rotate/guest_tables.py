@@ -16,14 +16,15 @@ from resource_wireguard.model.specs import DeviceSpec, Seat
 
 MIGRATION = """
 CREATE TABLE rotation_sides (
-    interface TEXT PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    interface TEXT NOT NULL UNIQUE,
     tunnel INTEGER NOT NULL REFERENCES tunnels ON DELETE CASCADE,
     listen_port INTEGER NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE rotation_guests (
     peer INTEGER NOT NULL REFERENCES peers ON DELETE CASCADE,
     public_key BLOB NOT NULL CHECK (length(public_key) = 32),
-    side TEXT NOT NULL REFERENCES rotation_sides ON DELETE CASCADE,
+    side TEXT NOT NULL REFERENCES rotation_sides (interface) ON DELETE CASCADE,
     endpoint TEXT,
     since REAL NOT NULL,
     spoken_of REAL NOT NULL,
@@ -80,10 +81,10 @@ _OF_PEER = (
 
 
 def sides(store: Store) -> list[Side]:
-    """All side devices."""
+    """All side devices, the oldest first."""
     rows = store.query(
         "SELECT name, rotation_sides.interface, rotation_sides.listen_port FROM rotation_sides "
-        "JOIN tunnels ON tunnels.id = rotation_sides.tunnel ORDER BY rotation_sides.interface"
+        "JOIN tunnels ON tunnels.id = rotation_sides.tunnel ORDER BY rotation_sides.id"
     )
     return [Side(*row) for row in rows]
 

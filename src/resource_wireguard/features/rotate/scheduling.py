@@ -153,8 +153,9 @@ class Scheduler:
         except ResourceError as error:
             if error.message != said:
                 log.warning("'%s' is due for new keys, but: %s", schedule.tunnel, error.message)
-            self._refused[schedule.tunnel] = count.since.uptime + RETRY_AFTER, error.message
-            return RETRY_AFTER
+            pause = min(RETRY_AFTER, schedule.interval / 4)
+            self._refused[schedule.tunnel] = count.since.uptime + pause, error.message
+            return pause
         self._refused.pop(schedule.tunnel, None)
         engine.settle("schedule")
         return seconds_left(schedule, count, count.since)
