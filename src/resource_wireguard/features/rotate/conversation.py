@@ -39,8 +39,11 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN = 2.0
 """Seconds for an answer: one that has to make a device first takes some tenths of one."""
 
-AGAIN_FIRST, AGAIN_MOST = 0.2, 60.0
-"""Seconds until an unanswered statement is made again; doubled each time."""
+AGAIN_FIRST, AGAIN_MOST = 0.1, 60.0
+"""Seconds to wait for an answer, and as long again until it is asked for again; doubled each time."""
+
+NOT_YET_MOST = 0.5
+"""Seconds until it is asked again after an answer that it is not so yet."""
 
 LOOK_EVERY = 10.0
 """Seconds between two looks at what is to be said, when nothing is reported."""
@@ -98,6 +101,7 @@ class Conversation:
         self._tasks: set[asyncio.Task[None]] = set()
         self._talks: dict[tuple[str, str], tuple[Telling, asyncio.Task[None]]] = {}
         self._refused: set[str] = set()
+        self._opening = asyncio.Lock()
 
     async def run(self) -> None:
         """Look what is to be said, for ever."""
@@ -116,18 +120,20 @@ class Conversation:
     # Hearing --------------------------------------------------------------------------------------
 
     async def _open_ears(self) -> None:
-        wanted = set(_ears(self._agent.specs()))
-        for ear in self._ears.keys() - wanted:
-            self._ears.pop(ear).close()
-        for ear in wanted - self._ears.keys():
-            try:
-                sock = _bound(ear)
-            except OSError as error:  # an address that is not there yet, or the port is somebody else's
-                self._complain(f"cannot hear agents on {ear[0]}: {error.strerror}")
-                continue
-            loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_datagram_endpoint(partial(_Mouth, self, ear), sock=sock)
-            self._ears[ear] = transport
+        """A socket for each address of each device, as they are now."""
+        async with self._opening:
+            wanted = set(_ears(self._agent.specs()))
+            for ear in self._ears.keys() - wanted:
+                self._ears.pop(ear).close()
+            for ear in wanted - self._ears.keys():
+                try:
+                    sock = _bound(ear)
+                except OSError as error:  # an address that is not there yet, or a port that another holds
+                    self._complain(f"cannot hear agents on {ear[0]}: {error.strerror}")
+                    continue
+                loop = asyncio.get_running_loop()
+                transport, _ = await loop.create_datagram_endpoint(partial(_Mouth, self, ear), sock=sock)
+                self._ears[ear] = transport
 
     def _complain(self, text: str) -> None:
         if text not in self._refused:
@@ -167,6 +173,7 @@ class Conversation:
         except ResourceError as error:
             log.warning("an agent could not be answered: %s", error.message)
             return
+        await self._open_ears()  # it may speak on a device that was just made for it
         if answer and not transport.is_closing():
             transport.sendto(answer, sender)
 
@@ -176,7 +183,7 @@ class Conversation:
         """One talk with each peer that has to be told something; another one if that has changed."""
         peers = {(telling.tunnel, telling.peer): telling for telling in wanted}
         for peer, (telling, task) in list(self._talks.items()):
-            if peer not in peers or peers[peer].keys != telling.keys:
+            if peer not in peers or peers[peer].keys != telling.keys or task.done():
                 task.cancel()
                 del self._talks[peer]
         for peer, telling in peers.items():
@@ -185,37 +192,36 @@ class Conversation:
 
     async def _tell(self, telling: Telling) -> None:
         """Say it until it is heard; a peer without an agent never answers, and is asked ever less often."""
-        pause = AGAIN_FIRST
+        identity, pause = os.urandom(8).hex(), AGAIN_FIRST
         while True:
-            # By the device of now: the one it was begun with may be the old one, and gone on the other side.
-            with contextlib.suppress(ResourceError):
+            with contextlib.suppress(ResourceError):  # then it is said again
+                # By the device of now: the one it was begun with may be gone on the other side.
                 telling = await self._agent.ask(partial(exchange.again, telling=telling))
-            answer = await self._ask(telling)
-            if isinstance(answer, Heard):
-                with contextlib.suppress(ResourceError):  # then it is said again
+                await self._open_ears()
+                answer = await self._ask(identity, telling, pause)
+                if isinstance(answer, Heard):
                     await self._agent.ask(partial(exchange.told, telling=telling, answer=answer))
                     return
-            if isinstance(answer, NotYet):
-                log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)
-                pause = min(pause, 1.0)
+                if isinstance(answer, NotYet):
+                    log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)
+                    pause = min(pause, NOT_YET_MOST)
             await asyncio.sleep(pause)
             pause = min(pause * 2, AGAIN_MOST)
 
-    async def _ask(self, telling: Telling) -> Heard | NotYet | None:
-        statement = Statement(
-            VERSION, os.urandom(8).hex(), tuple(KeyAt(str(key), port) for key, port in telling.keys)
-        )
+    async def _ask(self, identity: str, telling: Telling, seconds: float) -> Heard | NotYet | None:
+        """One datagram, and what is answered to it or to one of the same identity before it."""
+        keys = tuple(KeyAt(str(key), port) for key, port in telling.keys)
         answer: asyncio.Future[Heard | NotYet] = asyncio.get_running_loop().create_future()
-        self._awaited[statement.id] = telling, answer
+        self._awaited[identity] = telling, answer
         try:
             for ear, transport in self._ears.items():
                 if (ear[0], ear[2]) == (telling.interface, telling.source):
-                    transport.sendto(encode(statement), (telling.destination, PORT))
-            return await asyncio.wait_for(answer, ANSWER_WITHIN)
+                    transport.sendto(encode(Statement(VERSION, identity, keys)), (telling.destination, PORT))
+            return await asyncio.wait_for(answer, min(seconds, ANSWER_WITHIN))
         except TimeoutError:
             return None
         finally:
-            del self._awaited[statement.id]
+            del self._awaited[identity]
 
 
 class _Mouth(asyncio.DatagramProtocol):
