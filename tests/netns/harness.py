@@ -364,8 +364,12 @@ class Pinger:
         wait_until(lambda: self.answered or not self._pause, what=f"first answer from {self._address}")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Send no more; the answers on their way are waited for at the end."""
         self._stopped.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         for thread in self._threads:
             thread.join()
         self._socket.close()

@@ -192,6 +192,8 @@ class Specs(msgspec.Struct, frozen=True):
     def places(self, tunnel: TunnelSpec, peer: PeerSpec) -> tuple[tuple[str, PublicKey], ...]:
         """Where a peer can be met: interfaces and keys, the tunnel's and its own first."""
         further = self.further(tunnel.name)
+        if not further.devices and not further.seats:
+            return ((tunnel.interface, peer.public_key),)
         keys = (peer.public_key, *(seat.public_key for seat in further.seats if seat.peer == peer.name))
         found = [(tunnel.interface, key) for key in keys]
         for device in further.devices:

@@ -143,7 +143,7 @@ def feature() -> Feature:
 
 
 def _status_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelStatus:
-    keys = [(tunnel.interface, peer.public_key) for peer in tunnel.peers]
+    keys = [place for peer in tunnel.peers for place in report.specs.places(tunnel, peer)]
     seen = [facts for key in keys if (facts := report.observation.peers.get(key))]
     rates = [monitor.rates.of(key) for key in keys]
     return TunnelStatus(
@@ -159,18 +159,17 @@ def _status_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelSt
 def _stats_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelStats:
     peers = []
     for peer in tunnel.peers:
-        key = (tunnel.interface, peer.public_key)
-        (received, sent), count = monitor.rates.of(key), monitor.totals[key]
+        places = report.specs.places(tunnel, peer)
+        rates = [monitor.rates.of(place) for place in places]
         peers.append(
             PeerStats(
                 **msgspec.structs.asdict(peer_view(tunnel, peer, report)),
-                rx_total=count.rx_total,
-                tx_total=count.tx_total,
-                rx_rate=_rounded(received),
-                tx_rate=_rounded(sent),
+                rx_total=sum(monitor.totals[place].rx_total for place in places),
+                tx_total=sum(monitor.totals[place].tx_total for place in places),
+                rx_rate=_sum([received for received, _ in rates]),
+                tx_rate=_sum([sent for _, sent in rates]),
             )
         )
-    counters = report.observation.links.get(tunnel.interface, LinkFacts())
     return TunnelStats(
         name=tunnel.name,
         interface=tunnel.interface,
@@ -182,8 +181,16 @@ def _stats_of(monitor: Monitor, tunnel: TunnelSpec, report: Report) -> TunnelSta
         rx_rate=_sum([peer.rx_rate for peer in peers]),
         tx_rate=_sum([peer.tx_rate for peer in peers]),
         peers=tuple(peers),
-        **msgspec.structs.asdict(counters),
+        **_counters(tunnel, report),
     )
+
+
+def _counters(tunnel: TunnelSpec, report: Report) -> dict[str, int]:
+    """What all interfaces of a tunnel could not carry."""
+    devices = report.specs.further(tunnel.name).devices
+    names = (tunnel.interface, *(device.interface for device in devices))
+    seen = [report.observation.links.get(name, LinkFacts()) for name in names]
+    return {field: sum(getattr(one, field) for one in seen) for field in LinkFacts.__struct_fields__}
 
 
 def _sum(rates: Sequence[float | None]) -> float | None:

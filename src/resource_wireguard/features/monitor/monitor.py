@@ -1,6 +1,7 @@
 """What monitoring remembers between two looks. Used in the engine's thread alone."""
 
 import resource
+from collections.abc import Set
 
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.features.monitor import tables
@@ -30,6 +31,8 @@ class Monitor:
         if not self._loaded:
             self.totals, self._loaded = Totals(tables.load(resources.store)), True
         anew = self.totals.see(facts.observation)
+        if self.totals.nameless:
+            self.totals.name(_owners(specs, self.totals.nameless))
         self.rates.see(Look(facts.now, facts.observation.peers, cpu_seconds()))
         if anew or not 0 <= facts.now - self._saved_at < SAVE_EVERY:
             self._saved_at = facts.now
@@ -40,7 +43,7 @@ class Monitor:
         self._save(resources)
 
     def _save(self, resources: Resources) -> None:
-        gone = self.totals.forget_all_but(_wanted(self._specs))
+        gone = self.totals.keep(_owners(self._specs))
         changed = list(self.totals.changed())
         if changed or gone:
             tables.save(resources.store, changed, gone)
@@ -53,5 +56,12 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _wanted(specs: Specs) -> set[PeerKey]:
-    return {(tunnel.interface, peer.public_key) for tunnel in specs.tunnels for peer in tunnel.peers}
+def _owners(specs: Specs, among: Set[PeerKey] | None = None) -> dict[PeerKey, str]:
+    """Whose each place is, or each among some: tunnel and peer, parted by a space."""
+    return {
+        place: f"{tunnel.name} {peer.name}"
+        for tunnel in specs.tunnels
+        for peer in tunnel.peers
+        for place in specs.places(tunnel, peer)
+        if among is None or place in among
+    }

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from resource_wireguard.engine.ports import Store
 from resource_wireguard.features.monitor.traffic import Count, PeerKey
 from resource_wireguard.model.keys import PublicKey
@@ -18,26 +20,27 @@ CREATE TABLE traffic (
     PRIMARY KEY (interface, public_key)
 ) STRICT, WITHOUT ROWID;
 """,
+    """
+ALTER TABLE traffic ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+""",
 )
 
-_COLUMNS = "rx_total, tx_total, rx_seen, tx_seen"
+_COLUMNS = "rx_total, tx_total, rx_seen, tx_seen, owner"
 
 
 def load(store: Store) -> dict[PeerKey, Count]:
     """All counts as they were saved last."""
     rows = store.query(f"SELECT interface, public_key, {_COLUMNS} FROM traffic")  # noqa: S608
-    return {(interface, PublicKey(key)): Count(*numbers) for interface, key, *numbers in rows}
+    return {(interface, PublicKey(key)): Count(*more) for interface, key, *more in rows}
 
 
 def save(store: Store, changed: Iterable[tuple[PeerKey, Count]], gone: Iterable[PeerKey]) -> None:
     """Keep some counts and forget others, in one transaction."""
-    rows = [
-        (interface, bytes(key), count.rx_total, count.tx_total, count.rx_seen, count.tx_seen)
-        for (interface, key), count in changed
-    ]
+    rows = [(interface, bytes(key), *msgspec.structs.astuple(count)) for (interface, key), count in changed]
+    marks = ", ".join("?" * 7)
     with store.transaction():
         store.execute_many(
-            f"INSERT OR REPLACE INTO traffic (interface, public_key, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT OR REPLACE INTO traffic (interface, public_key, {_COLUMNS}) VALUES ({marks})",  # noqa: S608
             rows,
         )
         store.execute_many(

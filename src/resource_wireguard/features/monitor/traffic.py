@@ -24,12 +24,16 @@ _NOTHING = PeerFacts()
 
 
 class Count(msgspec.Struct):
-    """Bytes of one peer: all there were, and what its engine said at the last look."""
+    """Bytes of one peer at one place: all there were, and what its engine said at the last look.
+
+    owner names the tunnel and the peer, who may change interface and key.
+    """
 
     rx_total: int = 0
     tx_total: int = 0
     rx_seen: int = 0
     tx_seen: int = 0
+    owner: str = ""
 
 
 def grown(before: int, now: int) -> int:
@@ -43,6 +47,7 @@ class Totals:
     def __init__(self, saved: Mapping[PeerKey, Count]) -> None:
         self._counts = dict(saved)
         self._changed: set[PeerKey] = set()
+        self.nameless = {key for key, count in saved.items() if not count.owner}
         self._last: Mapping[PeerKey, PeerFacts] = {}
 
     def __getitem__(self, key: PeerKey) -> Count:
@@ -74,16 +79,38 @@ class Totals:
         """All of them are."""
         self._changed.clear()
 
-    def forget_all_but(self, wanted: set[PeerKey]) -> list[PeerKey]:
-        """Drop the peers that nobody wants any more; which they were."""
+    def name(self, owners: Mapping[PeerKey, str]) -> None:
+        """Say whose the nameless counts are."""
+        for key in self.nameless & owners.keys():
+            self._counts[key].owner = owners[key]
+            self._changed.add(key)
+            self.nameless.discard(key)
+
+    def keep(self, wanted: Mapping[PeerKey, str]) -> list[PeerKey]:
+        """Drop the places that nobody wants any more; which they were. wanted has the owner of each place.
+
+        What an owner has carried at a place it has left goes over to the first one that it has now.
+        """
+        heirs: dict[str, PeerKey] = {}
+        for key, owner in wanted.items():
+            heirs.setdefault(owner, key)
         gone = [key for key in self._counts if key not in wanted and key not in self._last]
         for key in gone:
-            del self._counts[key]
+            left = self._counts.pop(key)
             self._changed.discard(key)
+            self.nameless.discard(key)
+            if heir := heirs.get(left.owner):
+                count = self._counts.setdefault(heir, Count(owner=left.owner))
+                count.rx_total += left.rx_total
+                count.tx_total += left.tx_total
+                self._changed.add(heir)
         return gone
 
     def _add(self, key: PeerKey, facts: PeerFacts) -> bool:
-        count = self._counts.setdefault(key, Count())
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = Count()
+            self.nameless.add(key)
         if (count.rx_seen, count.tx_seen) == (facts.rx_bytes, facts.tx_bytes):
             return False
         anew = facts.rx_bytes < count.rx_seen or facts.tx_bytes < count.tx_seen

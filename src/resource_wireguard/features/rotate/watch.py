@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = 0.1
 """Seconds between two looks at devices on which a peer may appear: what it misses until then is lost."""
 
+SETTLED_EVERY = 1.0
+"""Seconds between two looks while a peer only sits on a side device: it goes back when its host starts anew."""
+
 SHARE = 50
 """A look costs at most one part in this many of the time: large devices are looked at less often."""
 
@@ -33,6 +36,9 @@ IDLE = 30.0
 LINGER = 2.0
 """Seconds for which all peers have moved, and are silent on the old device, before that goes: another
 agent looks for our handshakes as we look for its own, and sends to the old device until then."""
+
+LINGER_MOST = 30.0
+"""Seconds after which it goes anyway: a far end may keep its old session alive without a use for it."""
 
 ANSWER_WITHIN = 30.0
 """Seconds after the overlap in which another agent that knows the new key may still say that it is ready."""
@@ -56,7 +62,6 @@ async def follow(agent: Listener) -> None:
     """Look, as often as it is worth it, for ever."""
     watch, said = Watch(), ""
     while True:
-        begun = time.monotonic()
         try:
             rotating, refused = await agent.ask(watch.look), ""
         except ResourceError as error:
@@ -65,16 +70,18 @@ async def follow(agent: Listener) -> None:
                 log.warning("a rotation does not go on: %s", refused)
         said = refused
         if rotating:
-            await asyncio.sleep(max(LOOK_EVERY, SHARE * (time.monotonic() - begun)))
+            await asyncio.sleep(watch.pause)
         else:
             await agent.wait(IDLE)
 
 
 class Watch:
-    """What is remembered between two looks: since when the old devices are silent."""
+    """What is remembered between two looks: since when all have moved, and the old devices are silent."""
 
     def __init__(self) -> None:
+        self._moved: dict[int, float] = {}
         self._silent: dict[int, tuple[float, int]] = {}
+        self.pause = LOOK_EVERY
 
     def look(self, engine: Engine) -> bool:
         """Bring every rotation as far as it can go now; whether one is running."""
@@ -82,7 +89,12 @@ class Watch:
             return False
         self._forget_aged(engine)
         specs = engine.specs()
-        if any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels) and _has_moved(engine, specs):
+        rotating = any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels)
+        begun = time.monotonic()
+        moved = rotating and (engine.pass_is_due() or _has_moved(engine, specs))
+        every = LOOK_EVERY if any(_is_open(specs, tunnel) for tunnel in specs.tunnels) else SETTLED_EVERY
+        self.pause = max(every, SHARE * (time.monotonic() - begun))
+        if moved:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
@@ -95,7 +107,7 @@ class Watch:
             return _advanced_peer(engine, rotation)
         outcome = self._outcome(engine, rotation)
         if outcome:
-            self._silent.pop(rotation.id, None)
+            self._forget(rotation)
             with engine.change():
                 keys.finish(engine, rotation, outcome)
         return bool(outcome)
@@ -111,7 +123,7 @@ class Watch:
         if all(moved.values()):
             knowing = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
             return "complete" if knowing >= moved.keys() or self._is_silent(engine, rotation) else ""
-        self._silent.pop(rotation.id, None)
+        self._forget(rotation)
         if late >= 0:
             left = ", ".join(name for name, has in moved.items() if not has)
             return f"overlap over, not moved: {left}"
@@ -128,7 +140,12 @@ class Watch:
         if received != before or facts.now < since:
             since = facts.now
         self._silent[rotation.id] = since, received
-        return facts.now - since >= LINGER
+        moved = min(self._moved.setdefault(rotation.id, facts.now), facts.now)
+        return facts.now - since >= LINGER or facts.now - moved >= LINGER_MOST
+
+    def _forget(self, rotation: Rotation) -> None:
+        self._moved.pop(rotation.id, None)
+        self._silent.pop(rotation.id, None)
 
     def _forget_aged(self, engine: Engine) -> None:
         """Remove retired keys that were kept long enough."""
@@ -162,6 +179,14 @@ def _advanced_peer(engine: Engine, rotation: Rotation) -> bool:
 def _is_rotating(specs: Specs, tunnel: TunnelSpec) -> bool:
     further = specs.further(tunnel.name)
     return tunnel.active and bool(further.devices or further.seats)
+
+
+def _is_open(specs: Specs, tunnel: TunnelSpec) -> bool:
+    """Whether a peer may still take up a new key or device; one that sits on a side under its own key has."""
+    further = specs.further(tunnel.name)
+    own = {(peer.name, peer.public_key) for peer in tunnel.peers}
+    seats = [seat for device in further.devices for seat in device.seats or ()]
+    return bool(further.successor or further.seats or any((s.peer, s.public_key) not in own for s in seats))
 
 
 def _interfaces(specs: Specs) -> Iterator[str]:

@@ -121,7 +121,7 @@ def test_only_what_changed_is_saved(store: SqliteStore) -> None:
 def test_a_deleted_peer_is_forgotten(store: SqliteStore) -> None:
     totals = Totals({PHONE: Count(1), LAPTOP: Count(2)})
     tables.save(store, [(PHONE, Count(1)), (LAPTOP, Count(2))], [])
-    gone = totals.forget_all_but({PHONE})
+    gone = totals.keep({PHONE: "home phone"})
     tables.save(store, [], gone)
     assert gone == [LAPTOP]
     assert set(tables.load(store)) == {PHONE}

@@ -1,0 +1,85 @@
+"""Keys change under packets that go on, 500 a second each way, to a far end that is plain WireGuard.
+
+It brings its new config up on a second interface and sends over that one when it has shaken hands, as a
+careful person or another agent does; or, as a phone, on the interface it has.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from tests.netns.harness import Agent, Lab, Pinger, plain_peer, wait_until
+
+PER_SECOND = 500
+
+
+@pytest.fixture
+def home(server: Agent) -> Iterator[dict]:
+    made = server.make_tunnel(endpoint="192.0.2.1")
+    yield made
+    server.call("tunnel.delete", name=made["name"])
+
+
+def own(addresses: list[str]) -> str:
+    return next(a.partition("/")[0] for a in addresses if ":" not in a)
+
+
+def by_hand(config: str) -> str:
+    """A config whose routes are left to the test."""
+    return config.replace("[Interface]", "[Interface]\nTable = off")
+
+
+@contextlib.contextmanager
+def pinging_both_ways(
+    lab: Lab, hub: str, peer: str, per_second: int = PER_SECOND
+) -> Iterator[tuple[Pinger, Pinger]]:
+    with Pinger(lab.laptop, hub, per_second) as up, Pinger(lab.server, peer, per_second) as down:
+        try:
+            yield up, down
+        finally:
+            for pinger in (up, down):  # together: each hears the other's requests, and would wait for silence
+                pinger.stop()
+
+
+def network_of(home: dict) -> str:
+    return own(home["addresses"]).rpartition(".")[0] + ".0/24"
+
+
+def moved(server: Agent, name: str) -> bool:
+    (tunnel,) = server.call("rotate.status", tunnel=name)
+    return all(peer["moved"] for peer in tunnel["running"][0]["peers"])
+
+
+def ended(server: Agent, name: str) -> bool:
+    return not server.call("rotate.status", tunnel=name)[0]["running"]
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["", "strict-reverse-path"])
+def test_a_generation_comes_and_the_old_one_goes_without_a_lost_packet(
+    server: Agent, lab: Lab, home: dict, engine: str, strict: bool
+) -> None:
+    name, hub, network = home["name"], own(home["addresses"]), network_of(home)
+    added = server.call("peer.add", tunnel=name, name="laptop")
+    address = added["peer"]["addresses"][0].partition("/")[0]
+    lab.laptop.exec("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
+    strictness = f"{int(strict)}"
+    for which in ("all", "default", home["interface"]):
+        lab.server.exec("sysctl", "-qw", f"net.ipv4.conf.{which}.rp_filter={strictness}")
+    with contextlib.ExitStack() as interfaces:
+        old = interfaces.enter_context(plain_peer(lab.laptop, by_hand(added["config"]), engine))
+        lab.laptop.ip(f"route replace {network} dev {old}")
+        with pinging_both_ways(lab, hub, address) as (up, down):
+            server.call("rotate.keys", tunnel=name)
+            config = server.call("peer.config", tunnel=name, name="laptop")["config"]
+            new = interfaces.enter_context(plain_peer(lab.laptop, by_hand(config), engine))
+            wait_until(lambda: moved(server, name), what="the laptop's handshake with the new key")
+            wait_until(lambda: address in lab.server.routes(f"{home['interface']}r"))
+            lab.laptop.ip(f"route replace {network} dev {new}")
+            wait_until(lambda: ended(server, name), what="the end of the rotation")
+            wait_until(lambda: len(up.sent) > 4 * PER_SECOND)
+            lab.laptop.ip(f"link set {old} down")
+        assert (up.lost, down.lost) == (0, 0), (len(up.sent), len(down.sent))
+    assert lab.server.link(home["interface"]) is None
+    assert server.settled()
+    (tunnel,) = server.call("tunnel.list", filter=name)
+    assert tunnel["interface"] == f"{home['interface']}r"
