@@ -70,13 +70,13 @@ class Stream:
 
     def __init__(self, source: Namespace, target: Namespace, source_address: str, address: str) -> None:
         server = target.socket(socket.AF_INET, socket.SOCK_STREAM)
-        server.bind((address, PORT))
+        server.bind((address, 0))
         server.listen()
         self.sender = source.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sender.bind((source_address, 0))
         self.sender.settimeout(20)
-        self.sender.connect((address, PORT))
+        self.sender.connect(server.getsockname())
         self.receiver, _ = server.accept()
         for sock in (self.sender, self.receiver):
             sock.setblocking(False)

@@ -210,6 +210,7 @@ def _opened(secrets: Secrets, name: str) -> bytes:
 def put_device(resources: Resources, tunnel: str, device: DeviceSpec, rotation: int | None) -> int:
     """Keep a new further device; its number. Seats of its own are put one by one."""
     store, owner = resources.store, _tunnel_row(resources.store, tunnel)
+    assert device.private_key is not None, "a device without a key of its own is a side, and kept with guests"
     store.execute(
         "INSERT INTO rotation_devices (tunnel, rotation, interface, public_key, listen_port, endpoint, "
         "own_seats) VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -25,7 +25,7 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at devices on which a peer may appear: what it misses until then is lost."""
 
 SETTLED_EVERY = 1.0
-"""Seconds between two looks while a peer only sits on a side device: it goes back when its host starts anew."""
+"""Seconds between two looks while peers only sit on a side device: one goes back if its host starts anew."""
 
 SHARE = 50
 """A look costs at most one part in this many of the time: large devices are looked at less often."""
