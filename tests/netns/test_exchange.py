@@ -1,11 +1,14 @@
 """Two hosts that both run our agent: keys change on either side, and no packet is lost."""
 
 import contextlib
+import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from tests.netns.harness import Agent, Lab, Namespace, Pinger, wait_until
+from tests.netns.harness import Agent, Lab, Namespace, Pinger, plain_peer, wait_until
 
 PORT = 864
 A_INSIDE, B_INSIDE = "10.97.0.1", "10.97.0.2"
@@ -39,12 +42,10 @@ class Site:
         }
 
 
-@contextlib.contextmanager
-def two_sites(lab: Lab, *, keepalive: int = 0, a_knows_where: bool = True) -> Iterator[tuple[Site, Site]]:
+def introduce(at_a: Agent, at_b: Agent, *, a_knows_where: bool = True) -> tuple[Site, Site]:
     """A at 192.0.2.1 and B at 192.0.2.2, each the other's peer; B always knows where A is."""
     sites = []
-    for namespace, inside, peer in ((lab.server, A_INSIDE, "b"), (lab.laptop, B_INSIDE, "a")):
-        agent = lab.agent(namespace).start()
+    for agent, inside, peer in ((at_a, A_INSIDE, "b"), (at_b, B_INSIDE, "a")):
         made = agent.make_tunnel(addresses=[f"{inside}/24"])
         sites.append(Site(agent, made["name"], peer, inside))
     a, b = sites
@@ -53,15 +54,20 @@ def two_sites(lab: Lab, *, keepalive: int = 0, a_knows_where: bool = True) -> It
         told = {"endpoint": f"{outside}:{there['listen_port']}"} if site is b or a_knows_where else {}
         site.agent.call(
             "peer.add", tunnel=site.tunnel, name=site.peer, public_key=there["public_key"],
-            addresses=[f"{other.inside}/32"], preshared_key="none", keepalive=keepalive, **told,
+            addresses=[f"{other.inside}/32"], preshared_key="none", **told,
         )  # fmt: skip
+    return a, b
+
+
+@contextlib.contextmanager
+def two_sites(lab: Lab, **more: Any) -> Iterator[tuple[Site, Site]]:
+    """Two sites with agents of their own, for one test."""
+    a, b = introduce(lab.agent(lab.server).start(), lab.agent(lab.laptop).start(), **more)
     try:
         yield a, b
     finally:
-        for site in sites:
-            if site.agent.process.poll() is not None:
-                site.agent.start()
-            site.agent.end()
+        a.agent.end()
+        b.agent.end()
 
 
 def agree(a: Site, b: Site) -> bool:
@@ -104,3 +110,86 @@ def test_many_rotations_one_after_the_other_leave_nothing_behind(lab: Lab) -> No
         assert ping.lost == 0
         assert len(a.interfaces()) == 1
         assert len(b.interfaces()) <= 2  # its own, and one on which the peer sits till its session lapses
+
+
+def test_an_agent_is_not_heard_from_outside_the_tunnel(lab: Lab) -> None:
+    """The gateway's other side has the peer's address, and the right words."""
+    with two_sites(lab) as (a, b):
+        assert b.namespace.ping(A_INSIDE)
+        key, port = b.shown()["public_key"], b.shown()["listen_port"]
+        words = {"say": "keys", "v": 1, "id": "0123456789abcdef", "keys": [{"key": key, "port": port}]}
+        lab.internet.ip(f"address add {B_INSIDE}/32 dev lo", f"route add {A_INSIDE} via 198.51.100.1")
+        try:
+            assert answered(lab.internet, words) is None
+            lab.internet.ip(f"address add {B_INSIDE}/32 dev eth0")
+            assert answered(lab.internet, words, source="198.51.100.9") is None
+        finally:
+            lab.internet.ip(
+                f"route delete {A_INSIDE} via 198.51.100.1", f"address delete {B_INSIDE}/32 dev lo"
+            )
+            lab.internet.ip(f"address delete {B_INSIDE}/32 dev eth0")
+        assert not bound(a.namespace, "0.0.0.0")
+        b.agent.terminate()
+        assert answered(b.namespace, words) == {
+            "say": "heard",
+            "v": 1,
+            "id": "0123456789abcdef",
+            "port": None,
+        }
+
+
+def answered(namespace: Namespace, words: dict, source: str = B_INSIDE) -> dict | None:
+    """What comes back within a second when somebody says something to A."""
+    with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(1)
+        sock.bind((source, PORT))
+        sock.sendto(json.dumps(words).encode(), (A_INSIDE, PORT))
+        try:
+            return json.loads(sock.recv(2048))
+        except TimeoutError:
+            return None
+
+
+def bound(namespace: Namespace, address: str) -> str:
+    """UDP sockets at our port on an address."""
+    listed = namespace.exec("ss", "-H", "-l", "-n", "-u", f"sport = :{PORT}").stdout
+    return "\n".join(line for line in listed.splitlines() if f"{address}:{PORT}" in line)
+
+
+@pytest.mark.parametrize("port", [PORT, 20000])
+def test_users_of_the_other_host_and_garbage_get_no_answer(lab: Lab, port: int) -> None:
+    with two_sites(lab) as (a, b):
+        assert b.namespace.ping(A_INSIDE)
+        before_key = b.shown()["public_key"]
+        b.agent.terminate()
+        before = a.shown()
+        with b.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(0.5)
+            sock.bind((B_INSIDE, port))
+            words = {"say": "keys", "v": 1, "id": "0" * 16, "keys": [{"key": before_key, "port": 1}]}
+            for datagram in (b"", b"{", b"x" * 4000, json.dumps([words] * 20).encode()):
+                sock.sendto(datagram, (A_INSIDE, PORT))
+            if port != PORT:
+                sock.sendto(json.dumps(words).encode(), (A_INSIDE, PORT))
+            with pytest.raises(TimeoutError):
+                sock.recv(2048)
+        assert a.shown() == before
+
+
+def test_a_peer_without_an_agent_is_left_in_peace(lab: Lab, engine: str) -> None:
+    """Its packets go on by the old key for as long as the overlap lasts."""
+    with contextlib.ExitStack() as stack:
+        agent = lab.agent(lab.server).start()
+        stack.callback(agent.end)
+        made = agent.make_tunnel(addresses=[f"{A_INSIDE}/24"], endpoint="192.0.2.1")
+        phone = agent.call("peer.add", tunnel=made["name"], name="phone", addresses=[f"{B_INSIDE}/32"])
+        stack.enter_context(plain_peer(lab.laptop, phone["config"], engine))
+        with Pinger(lab.laptop, A_INSIDE, 100) as ping:
+            agent.call("rotate.keys", tunnel=made["name"], overlap=3600)
+            asked = "udp dst port 864"
+            with lab.laptop.capture("any", asked) as packets:
+                wait_until(lambda: ping.sent and len(ping.sent) > 300, what="three seconds of pings")
+        assert ping.lost == 0
+        assert 1 <= len(packets) <= 10
+        (running,) = agent.call("rotate.status", tunnel=made["name"])[0]["running"]
+        assert [peer["moved"] for peer in running["peers"]] == [False]

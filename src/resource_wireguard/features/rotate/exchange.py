@@ -86,6 +86,8 @@ def _follow(
     if verdict.nothing:
         tables.touch_guests(store, tunnel.name, peer.name, now)
         return
+    if verdict.promote and engine.report().drift:
+        engine.settle("exchange")  # what we send must go by the new key before the old one goes
     with engine.change():
         if verdict.take_in:
             port = stated[verdict.take_in]

@@ -120,9 +120,9 @@ class Watch:
         late = engine.resources.clock.now() - (rotation.deadline or math.inf)
         if exchange.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
             return ""
-        if all(moved.values()):
-            knowing = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
-            return "complete" if knowing >= moved.keys() or self._is_silent(engine, rotation) else ""
+        agreed = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
+        if all(has or name in agreed for name, has in moved.items()):
+            return "complete" if agreed >= moved.keys() or self._is_silent(engine, rotation) else ""
         self._forget(rotation)
         if late >= 0:
             left = ", ".join(name for name, has in moved.items() if not has)

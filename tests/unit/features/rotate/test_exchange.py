@@ -7,6 +7,7 @@ from tests.unit.worlds import key_of
 from resource_wireguard.features.rotate import exchange
 from resource_wireguard.features.rotate.exchange import LEASE, speaker_of
 from resource_wireguard.features.rotate.messages import VERSION, Answer, Heard, KeyAt, NotYet, Statement, Wish
+from resource_wireguard.host.state import Link, Peer, Route
 from resource_wireguard.model.keys import PublicKey
 
 IDENTITY = "0123456789abcdef"
@@ -176,3 +177,17 @@ def test_a_wish_is_granted_to_an_only_peer_and_once(stage: Stage) -> None:
     for _ in range(3):
         assert exchange.grant(stage.engine, (home, home.peer("phone")), wish) == Heard(VERSION, IDENTITY)
     assert len(stage.call("rotate.history", tunnel="home")) == 1
+
+
+def test_what_is_sent_goes_by_the_new_key_before_the_old_one_goes(stage: Stage) -> None:
+    """The peer may say that the new key is the only one before any look has seen it shake hands."""
+    say(stage, key(stage), NEW)
+    stage.shake("phone", 1)
+    say(stage, NEW)
+    say(stage, NEW, NEXT)
+    stage.shake("phone", 2)
+    stage.host.applied.clear()
+    say(stage, NEXT)
+    verbs = [(action.verb, type(action.record)) for action in stage.host.applied]
+    assert verbs.index(("change", Route)) < verbs.index(("delete", Link))
+    assert verbs.index(("change", Route)) < verbs.index(("create", Peer))
