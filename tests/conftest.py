@@ -57,6 +57,13 @@ class Lanes:
         self._obstacles: dict[int, str | None] = {}
         self._tallies: dict[int, Tally] = {}
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Of two processes one runs all of a file, and all of a lane that has one machine of its own."""
+        index = lane_index(item.path)
+        alone = index is not None and LANES[index].one_machine
+        item.add_marker(pytest.mark.xdist_group(LANES[index].name if alone else str(item.path)))
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         strays = [item.nodeid for item in items if lane_index(item.path) is None]

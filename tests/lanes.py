@@ -15,10 +15,14 @@ TESTS = Path(__file__).resolve().parent
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A folder of tests and the question whether they can run here: None, or the one reason why not."""
+    """A folder of tests and the question whether they can run here: None, or the one reason why not.
+
+    one_machine: its tests share something costly, such as a daemon, and so belong into one process.
+    """
 
     name: str
     obstacle: Callable[[str], str | None]
+    one_machine: bool = False
 
 
 @cache
@@ -48,6 +52,18 @@ def _netns_obstacle(engine: str) -> str | None:
     return None
 
 
+def _docker_obstacle(engine: str) -> str | None:
+    if os.geteuid() != 0:
+        return "a Docker daemon needs root"
+    programs = ["dockerd", "containerd", "runc", "iptables", "busybox", "debootstrap", "nsenter"]
+    absent = [program for program in programs if shutil.which(program) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)} (scripts/bootstrap test)"
+    if not Path("/sys/fs/cgroup").is_mount():
+        return "a Docker daemon needs cgroups, and none are mounted"
+    return _netns_obstacle(engine)
+
+
 def _kernel_obstacle(engine: str) -> str | None:
     if host_has_wireguard():
         return None
@@ -61,7 +77,8 @@ def _kernel_obstacle(engine: str) -> str | None:
 LANES = (
     Lane("unit", _nothing_in_the_way),
     Lane("netns", _netns_obstacle),
-    Lane("kernel", _kernel_obstacle),
+    Lane("docker", _docker_obstacle, one_machine=True),
+    Lane("kernel", _kernel_obstacle, one_machine=True),
 )
 
 

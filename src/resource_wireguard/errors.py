@@ -10,6 +10,8 @@
     ├── AlreadyRunning         2   an agent owns this CONFIG_DIR already
     ├── PermissionDenied       1   not root, or not the owner of the agent
     ├── StoreError             1   the database cannot be read or written; the old state is intact
+    │   └── DamagedSecret      1   … or one sealed secret in it does not open; the others do
+    ├── KeysUnavailable        1   locked, sealed or out of reach: what needs no key goes on; try again
     └── HostError              1   the kernel, an engine or a tool refused; the next pass tries again
 
 Exit codes follow the Vrooli universal contract: 0 done, 1 failed, 2 nothing to do or no such object.
@@ -88,6 +90,17 @@ class StoreError(ResourceError):
     """The database cannot be read or written."""
 
     kind = "store"
+
+
+class DamagedSecret(StoreError):
+    """One secret was altered, cut short or lost."""
+
+
+class KeysUnavailable(ResourceError):
+    """No key can be opened now: a passphrase is awaited, or what holds the master key does not answer."""
+
+    kind = "keys-unavailable"
+    retry = True
 
 
 class HostError(ResourceError):

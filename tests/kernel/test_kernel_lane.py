@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 from xml.etree import ElementTree
 
 import pytest
@@ -24,9 +26,9 @@ PARTS = min(2, len(os.sched_getaffinity(0)))  # guests at once; more wait for th
 def test_the_netns_suite_passes_on_the_kernels_wireguard(
     shared: Path, capfd: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
-    with capfd.disabled():  # a long silence looks like a hang
-        print("\n--- tests/netns on the kernel's WireGuard")
-        runs, where = run_where_wireguard_is(shared)
+    with capfd.disabled(), screen() as output:  # a long silence looks like a hang
+        print("\n--- tests/netns on the kernel's WireGuard", file=output, flush=True)
+        runs, where = run_where_wireguard_is(shared, output)
     outcomes = sum((run.outcomes for run in runs), Counter())
     summary = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES)
     record_property("remark", f"tests/netns on {where}: {summary}")
@@ -34,6 +36,17 @@ def test_the_netns_suite_passes_on_the_kernels_wireguard(
     assert outcomes["skipped"] == 0
     assert outcomes["passed"] > 0
     assert [run.exit_code for run in runs] == [0] * len(runs)
+
+
+@contextmanager
+def screen() -> Iterator[TextIO]:
+    """Where a person looks: scripts/test says where, as one of several processes has no terminal."""
+    path = os.environ.get("TESTS_PRINT_TO")
+    if path is None:
+        yield sys.stdout
+        return
+    with open(path, "a") as output:
+        yield output
 
 
 @dataclass(frozen=True)
@@ -44,22 +57,22 @@ class Run:
     outcomes: Counter[str]
 
 
-def run_where_wireguard_is(shared: Path) -> tuple[list[Run], str]:
+def run_where_wireguard_is(shared: Path, output: TextIO) -> tuple[list[Run], str]:
     """Run the suite on a kernel with WireGuard: this host's, or in parts in guests, a CPU each."""
     if host_has_wireguard():
-        code = subprocess.run(suite(shared), cwd=uml.CHECKOUT, timeout=DEADLINE).returncode
+        code = subprocess.run(suite(shared), cwd=uml.CHECKOUT, stdout=output, timeout=DEADLINE).returncode
         return [Run(code, count(shared / "results.xml"))], "this host's kernel"
     kernel = uml.kernel_path()
     with ThreadPoolExecutor(PARTS) as guests:
-        return list(guests.map(partial(run_part, kernel, shared), range(PARTS))), kernel.name
+        return list(guests.map(partial(run_part, kernel, shared, output), range(PARTS))), kernel.name
 
 
-def run_part(kernel: Path, shared: Path, guest: int) -> Run:
+def run_part(kernel: Path, shared: Path, output: TextIO, guest: int) -> Run:
     """Every nth test, in a guest and a folder of its own."""
     folder = shared / str(guest)
     folder.mkdir()
     argv = [*suite(folder), f"--part={guest + 1}/{PARTS}"]
-    code = uml.run(kernel, argv, shared=folder, output=sys.stdout, deadline=DEADLINE, guest=guest)
+    code = uml.run(kernel, argv, shared=folder, output=output, deadline=DEADLINE, guest=guest)
     return Run(code, count(folder / "results.xml"))
 
 

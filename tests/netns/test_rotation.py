@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.harness import Agent, Lab, Pinger, plain_peer, wait_until
+from tests.netns.harness import Agent, Lab, Pinger, picture, plain_peer, wait_until
 
 PER_SECOND = 500
 
@@ -83,3 +83,95 @@ def test_a_generation_comes_and_the_old_one_goes_without_a_lost_packet(
     assert server.settled()
     (tunnel,) = server.call("tunnel.list", filter=name)
     assert tunnel["interface"] == f"{home['interface']}r"
+
+
+def test_a_phone_that_swaps_its_config_misses_what_comes_while_it_is_looked_for(
+    server: Agent, lab: Lab, home: dict, engine: str
+) -> None:
+    """One interface, and a new key for the hub in place of the old one: who looks often loses little."""
+    name, hub, network = home["name"], own(home["addresses"]), network_of(home)
+    added = server.call("peer.add", tunnel=name, name="phone")
+    address = added["peer"]["addresses"][0].partition("/")[0]
+    with plain_peer(lab.laptop, by_hand(added["config"]), engine) as phone:
+        lab.laptop.ip(f"route replace {network} dev {phone}")
+        assert lab.laptop.ping(hub)
+        server.call("rotate.keys", tunnel=name)
+        config = server.call("peer.config", tunnel=name, name="phone")["config"]
+        with pinging_both_ways(lab, hub, address, 100) as (up, down):
+            stripped = [
+                line for line in config.splitlines() if not line.startswith(("Address", "MTU", "DNS"))
+            ]
+            lab.laptop.exec("wg", "setconf", phone, "/dev/stdin", stdin="\n".join(stripped))
+            wait_until(lambda: ended(server, name), what="the end of the rotation")
+            wait_until(lambda: len(up.sent) > 400)
+        assert max(up.longest_silence(), down.longest_silence()) < 1.5
+    assert server.settled()
+
+
+def test_the_old_generation_goes_at_the_end_of_the_overlap_whoever_still_uses_it(
+    server: Agent, lab: Lab, home: dict, engine: str
+) -> None:
+    name, hub = home["name"], own(home["addresses"])
+    config = server.call("peer.add", tunnel=name, name="laptop")["config"]
+    with plain_peer(lab.laptop, config, engine):
+        assert lab.laptop.ping(hub)
+        server.call("rotate.keys", tunnel=name, overlap=2)
+        assert lab.laptop.ping(hub)
+        wait_until(lambda: ended(server, name), what="the end of the overlap")
+        assert not lab.laptop.ping(hub)
+    (last, *_) = server.call("rotate.history", tunnel=name)
+    assert last["outcome"] == "overlap over, not moved: laptop"
+
+
+def test_rolled_back_nobody_notices(server: Agent, lab: Lab, home: dict, engine: str) -> None:
+    name, hub = home["name"], own(home["addresses"])
+    added = server.call("peer.add", tunnel=name, name="laptop")
+    address = added["peer"]["addresses"][0].partition("/")[0]
+    before = picture(lab.server, home["interface"])
+    with plain_peer(lab.laptop, added["config"], engine), pinging_both_ways(lab, hub, address) as (up, down):
+        server.call("rotate.keys", tunnel=name)
+        wait_until(lambda: lab.server.link(f"{home['interface']}r"))
+        server.call("rotate.rollback", tunnel=name)
+        sent = len(up.sent)
+        wait_until(lambda: len(up.sent) > sent + PER_SECOND)
+    assert (up.lost, down.lost) == (0, 0)
+    after = picture(lab.server, home["interface"])
+    assert {**after, "device": None} == {**before, "device": None}
+    assert server.settled()
+
+
+def test_a_new_agent_goes_on_where_a_killed_one_was(lab: Lab, engine: str) -> None:
+    """Killed with one peer on each device: the store and the devices say all there is to know."""
+    agent = lab.agent(lab.namespace("other")).start()
+    made = agent.make_tunnel(endpoint="192.0.2.1")
+    agent.call("peer.add", tunnel=made["name"], name="laptop")
+    agent.call("rotate.keys", tunnel=made["name"], overlap=3)
+    agent.kill()
+    agent.start()
+    (running,) = agent.call("rotate.status", tunnel=made["name"])[0]["running"]
+    assert running["interface"] == f"{made['interface']}r"
+    wait_until(lambda: ended(agent, made["name"]), what="the end of the overlap")
+    wait_until(agent.settled)
+    assert agent.namespace.link(made["interface"]) is None
+    assert network_of(made) in agent.namespace.routes(f"{made['interface']}r")
+    agent.end()
+
+
+def test_a_peer_takes_up_its_new_key(server: Agent, lab: Lab, home: dict, engine: str) -> None:
+    name, hub = home["name"], own(home["addresses"])
+    config = server.call("peer.add", tunnel=name, name="phone")["config"]
+    with plain_peer(lab.laptop, config, engine) as phone:
+        assert lab.laptop.ping(hub)
+        server.call("rotate.peer", tunnel=name, peer="phone", grace=2)
+        assert lab.laptop.ping(hub)
+        new = server.call("peer.config", tunnel=name, name="phone")["config"]
+        private = next(line.partition(" = ")[2] for line in new.splitlines() if "PrivateKey" in line)
+        with Pinger(lab.laptop, hub, 100) as pinger:
+            sent = len(pinger.sent)
+            lab.laptop.exec("wg", "set", phone, "private-key", "/dev/stdin", stdin=private)
+            wait_until(lambda: len(pinger.sent) > sent + 100)
+        assert pinger.longest_silence() < 1.5
+        wait_until(lambda: ended(server, name), what="the end of the grace")
+        assert len(lab.server.wg(home["interface"]).peers) == 1
+        assert lab.laptop.ping(hub)
+    assert server.settled()

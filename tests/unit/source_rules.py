@@ -29,7 +29,7 @@ IMPORTERS = {
         "commands go through the bus; the CLI is one of its callers",
     ),
     "cryptography": Importers(
-        ("store/secrets.py", "model/keys.py", "engine/archive.py"),
+        ("store/seal.py", "store/passphrase.py", "model/keys.py", "engine/archive.py"),
         "few hands on key material (at rest, on the wire, in a back-up), and most commands need none",
         lazily=True,
     ),
@@ -39,6 +39,11 @@ IMPORTERS = {
     "yaml": Importers(
         ("features/network/marked_yaml.py",),
         "events only, no constructor: what a stranger's YAML can do is settled in one place",
+        lazily=True,
+    ),
+    "docker": Importers(
+        ("system/docker.py",),
+        "one place says what the daemon's refusals mean, and most commands never ask it",
         lazily=True,
     ),
     "sqlite3": Importers(

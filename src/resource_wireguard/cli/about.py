@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from resource_wireguard import __version__
-from resource_wireguard.cli import output
+from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.command import Command
 
 
@@ -16,7 +16,8 @@ from resource_wireguard.cli.command import Command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(as_json: bool) -> None:
     """Facts for a supervisor: start order, dependencies, time-outs, priority."""
-    output.show({**runtime(), "version": __version__}, "json" if as_json else "text", _lines)
+    facts = {**runtime(), "version": __version__, **placement.described()}
+    output.show(facts, "json" if as_json else "text", _lines)
 
 
 def runtime() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from resource_wireguard.store.migrations import migrate
 from resource_wireguard.store.secrets import FileSecrets
 from resource_wireguard.store.sqlite import SqliteStore
 from resource_wireguard.system.clock import SystemClock
+from resource_wireguard.system.dumps import forbid_core_dumps
 from resource_wireguard.system.linux import LinuxHost
 
 CAP_NET_ADMIN = 12
@@ -27,32 +28,38 @@ CAP_NET_ADMIN = 12
 
 def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> None:
     """Run the agent in the foreground until it is told to end; another host may be put under it."""
+    forbid_core_dumps()
     settings = settings_from(environment)
     _log_to_stderr(settings)
     _need_net_admin()
     run_dir = make_run_dir(config_dir)
     with sole_owner(run_dir), sole_in_namespace():
-        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
+        host = host or LinuxHost(settings, run_dir / "engine.log")
+        engine = _engine(config_dir, settings, host, environment)
         asyncio.run(Agent(engine, run_dir / "agent.sock").run())
 
 
 def purge(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> list[str]:
     """What the bus' agent.purge does, where no agent runs: remove our objects; the lines of what is left."""
+    forbid_core_dumps()
     _need_net_admin()
     settings = settings_from(environment)
     run_dir = make_run_dir(config_dir)
     with sole_owner(run_dir), sole_in_namespace():
-        engine = _engine(config_dir, settings, host or LinuxHost(settings, run_dir / "engine.log"))
+        host = host or LinuxHost(settings, run_dir / "engine.log")
+        engine = _engine(config_dir, settings, host, environment)
         engine.purge()
         engine.end()
     return lines_of(engine.last.drift) if engine.last else []
 
 
-def _engine(config_dir: Path, settings: Settings, host: Host) -> Engine:
+def _engine(config_dir: Path, settings: Settings, host: Host, environment: Mapping[str, str]) -> Engine:
     features = [commands.feature(), *load_features()]
+    folder = environment.get("CREDENTIALS_DIRECTORY")  # systemd.exec(5)
+    credentials = Path(folder) if folder else None
     store = SqliteStore(config_dir / "state.db")
     migrate(store, features)
-    secrets = FileSecrets(store, config_dir / "master.key")
+    secrets = FileSecrets(store, config_dir / "master.key", credentials)
     return Engine(Resources(store, secrets, host, SystemClock(), settings), features)
 
 

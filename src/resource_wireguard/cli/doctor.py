@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from resource_wireguard.cli import output
+from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.client import call, config_dir
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.options import format_option
@@ -60,6 +60,8 @@ def doctor(format_: str) -> int:
 
 def requirements() -> list[Check]:
     """What nothing works without."""
+    if (wanted := placement.container()) is not None:
+        return [_tun(), _docker(wanted)]
     return [_net_admin(), _engine(), _tun(), _nft()]
 
 
@@ -74,7 +76,8 @@ def _surroundings() -> list[Check]:
         _unit,
         _agent,
     )
-    return [part() for part in parts]
+    contained = placement.container() is not None
+    return [part() for part in parts if not (contained and part in OF_THE_HOST)]
 
 
 def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
@@ -234,6 +237,20 @@ def _unit() -> Check:
     return Check("unit", WARNING, message, "run 'resource-wireguard manage install' as root")
 
 
+def _docker(wanted: placement.Container) -> Check:
+    """Whether the agent's container is there; that the agent in it answers is another check."""
+    from resource_wireguard.cli import container
+
+    try:
+        state, health = container.condition(wanted)
+    except ResourceError as error:
+        return Check("docker", FAILED, error.message, error.hint)
+    if state != "running":
+        message = f"container {wanted.name} is {state}"
+        return Check("docker", WARNING, message, "start it with 'resource-wireguard manage start'")
+    return Check("docker", OK, f"container {wanted.name} runs and is {health}")
+
+
 def _agent() -> Check:
     try:
         found = call("agent.info", within=5.0)
@@ -242,6 +259,10 @@ def _agent() -> Check:
     except ResourceError as error:
         return Check("agent", FAILED, error.message, error.hint)
     return Check("agent", OK, f"the agent answers (pid {found['pid']}, version {found['version']})")
+
+
+OF_THE_HOST = (_wg_tools, _forwarding, _rp_filter, _port, _unit)
+"""Surroundings that say nothing where the agent is in a container."""
 
 
 def _read(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The agent as a process: found by the lock it holds, started, waited for, ended."""
+"""The agent as a process or container: found by the lock it holds, started, waited for, ended."""
 
 import fcntl
 import os
@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from resource_wireguard.cli import supervisor
+from resource_wireguard.cli import placement, supervisor
 from resource_wireguard.cli.client import call, config_dir, log_path
 from resource_wireguard.errors import (
     AlreadyRunning,
     AlreadyStopped,
+    ConflictError,
     HostError,
     PermissionDenied,
     ResourceError,
@@ -58,7 +59,28 @@ def agent_environment() -> dict[str, str]:
 
 
 def running_pid() -> int | None:
-    """The pid of the agent of this CONFIG_DIR: of whoever holds its lock, so never of a stranger."""
+    """The pid of the agent of this CONFIG_DIR: of whoever holds its lock, so never of a stranger.
+
+    ConflictError where it is a pid of another namespace (pid_namespaces(7)): here it is a stranger's.
+    """
+    if (words := _lock_words()) is None:
+        return None
+    pid, *where = words
+    if where and where[0] != os.readlink("/proc/self/ns/pid"):
+        raise ConflictError(
+            f"the agent of {config_dir()} runs in a container that was not started from here",
+            "stop it where it was started",
+        )
+    return int(pid) if pid.isdecimal() else None
+
+
+def is_running() -> bool:
+    """Whether an agent of this CONFIG_DIR runs, wherever."""
+    return _lock_words() is not None
+
+
+def _lock_words() -> list[str] | None:
+    """What the holder of the lock wrote there; None if nobody holds it."""
     try:
         lock = os.open(f"{run_dir()}/agent.lock", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -68,8 +90,7 @@ def running_pid() -> int | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(lock, 20, 0).decode(errors="replace").strip()
-        return int(text) if text.isdecimal() else None
+        return os.pread(lock, 100, 0).decode(errors="replace").split() or [""]
     else:
         return None
     finally:
@@ -81,22 +102,37 @@ def start(within: float) -> dict[str, Any] | None:
     _refuse_if_running()
     make_directories()
     deadline = time.monotonic() + within
+    if (wanted := placement.container()) is not None:
+        return _start_contained(wanted, deadline)
     log = os.open(log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         begin = os.lseek(log, 0, os.SEEK_END)
         if supervisor.has_unit():
             supervisor.start()
-            return _answering(supervisor.Failure(), None, begin, deadline)
+            return _answering(supervisor.Failure(), None, partial(_logged, begin), deadline)
         child = _spawn(log)
     finally:
         os.close(log)
-    return _answering(partial(_reap, child), child, begin, deadline)
+    return _answering(partial(_reap, child), child, partial(_logged, begin), deadline)
+
+
+def _start_contained(wanted: placement.Container, deadline: float) -> dict[str, Any] | None:
+    from resource_wireguard.cli import container
+
+    with container.docker() as client:
+        running = container.begin(client, wanted)
+        return _answering(running.has_failed, None, running.log, deadline)
 
 
 def _refuse_if_running() -> None:
-    pid = running_pid()
-    if pid is not None:
-        raise AlreadyRunning(f"the service is running already (pid {pid})", "see 'resource-wireguard status'")
+    if is_running():
+        raise AlreadyRunning(f"the service is running already ({place()})", "see 'resource-wireguard status'")
+
+
+def place() -> str:
+    """Where the running agent is to be found, for a person."""
+    wanted = placement.container()
+    return f"container {wanted.name}" if wanted else f"pid {running_pid()}"
 
 
 def _spawn(log: int) -> int:
@@ -113,13 +149,13 @@ def _reap(child: int) -> bool:
 
 
 def _answering(
-    has_ended: Callable[[], bool], child: int | None, begin: int, deadline: float
+    has_ended: Callable[[], bool], child: int | None, printed: Callable[[], list[str]], deadline: float
 ) -> dict[str, Any] | None:
     """Wait until the agent answers; its last words, as an error, if it ends instead."""
     while (left := deadline - time.monotonic()) > 0:
         if has_ended():
             _refuse_if_running()  # another start was quicker
-            raise _last_words(begin)
+            raise _last_words(printed())
         try:
             found: dict[str, Any] = call("agent.info", within=left)
         except ServiceNotRunning:
@@ -131,55 +167,92 @@ def _answering(
     return None
 
 
-def _last_words(begin: int) -> ResourceError:
-    """What the agent wrote to its log before it ended: its error and hint, or its last line."""
+def _logged(begin: int) -> list[str]:
+    """The lines of the log from an offset on."""
     with open(log_path(), encoding="utf-8", errors="replace") as log:
         log.seek(begin)
-        lines = [line.strip() for line in log if line.strip()]
+        return list(log)
+
+
+def _last_words(printed: list[str]) -> ResourceError:
+    """What the agent printed before it ended: its error and hint, or its last line."""
+    lines = [line.strip() for line in printed if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
     words = (errors or lines or ["it wrote nothing"])[-1]
     return HostError(f"the agent ended at once: {words}", hints[-1] if hints else f"see {log_path()}")
 
 
+class Ending(Protocol):
+    """A running agent that is to end: a process, or a container."""
+
+    def ended(self, within: float) -> bool:
+        """Whether it ends within some seconds."""
+
+    def terminate(self) -> None:
+        """Tell the agent to end; the tunnels stay, where there are others than those of its container."""
+
+    def kill(self) -> None:
+        """End it whatever it is at: the next start finds and finishes that."""
+
+
 @contextmanager
-def held(pid: int) -> Iterator[int]:
-    """A handle on a process that stays its own when the pid is given to another (pidfd_open(2))."""
+def held() -> Iterator[Ending]:
+    """The agent of this CONFIG_DIR, until it has ended; AlreadyStopped if there is none."""
+    wanted = placement.container()
+    if wanted is not None:
+        from resource_wireguard.cli import container
+
+        with container.held(wanted) as running:
+            yield running
+        return
+    if (pid := running_pid()) is None:
+        raise AlreadyStopped("the service is not running", "start it with 'resource-wireguard manage start'")
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         raise AlreadyStopped("the service is not running", "") from None
     try:
-        yield handle
+        yield Process(handle)
     finally:
         os.close(handle)
 
 
-def ended(handle: int, within: float) -> bool:
-    """Whether the process ends within some seconds."""
-    return bool(select.select([handle], [], [], max(0.0, within))[0])
+class Process:
+    """A process by a handle that stays its own when the pid is given to another (pidfd_open(2))."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def ended(self, within: float) -> bool:
+        """Whether it ends within some seconds."""
+        return bool(select.select([self._handle], [], [], max(0.0, within))[0])
+
+    def terminate(self) -> None:
+        """SIGTERM: the agent ends, the tunnels stay."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._signal(signal.SIGKILL)
+        if not self.ended(KILLED_WITHIN):
+            raise HostError(
+                "the agent cannot be killed: the kernel holds it", "look for a broken disk or driver"
+            )
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            signal.pidfd_send_signal(self._handle, number)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            raise PermissionDenied("you may not end the agent", "run it with sudo") from None
 
 
-def end(handle: int, within: float, force: bool) -> None:
-    """SIGTERM: the agent ends, the tunnels stay. With force SIGKILL, for one that does not listen."""
-    _signal(handle, signal.SIGTERM)
-    if not ended(handle, within):
+def end(agent: Ending, within: float, force: bool) -> None:
+    """Have the agent end and leave the tunnels; with force kill one that does not listen."""
+    agent.terminate()
+    if not agent.ended(within):
         if not force:
             raise HostError(f"the agent did not end within {within:g} s", "add --force to kill it")
-        kill(handle)
-
-
-def kill(handle: int) -> None:
-    """SIGKILL: whatever the agent was at, the next start finds and finishes."""
-    _signal(handle, signal.SIGKILL)
-    if not ended(handle, KILLED_WITHIN):
-        raise HostError("the agent cannot be killed: the kernel holds it", "look for a broken disk or driver")
-
-
-def _signal(handle: int, number: signal.Signals) -> None:
-    try:
-        signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        return
-    except PermissionError:
-        raise PermissionDenied("you may not end the agent", "run it with sudo") from None
+        agent.kill()

@@ -1,4 +1,4 @@
-"""The agent's log: its file, or the journal of a systemd unit that was edited to log there."""
+"""The agent's log: its file, its container's, or the journal of a unit that was edited to log there."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import TextIO
 
 import click
 
-from resource_wireguard.cli import supervisor, unit
+from resource_wireguard.cli import placement, supervisor, unit
 from resource_wireguard.cli.client import log_path
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.moments import moment
@@ -35,6 +35,12 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 def logs(tail: int, follow: bool, since: str | None) -> None:
     """Show what the agent has logged. Exit code 2: there is nothing to show."""
     begin = moment(since, time.time()) if since else None
+    if (wanted := placement.container()) is not None:
+        from resource_wireguard.cli import container
+
+        if not _show(container.printed(wanted, tail, follow, begin)):
+            raise NotFound("nothing was logged" + (f" since {since}" if since else ""), "")
+        return
     if not os.path.exists(log_path()) and supervisor.has_unit():
         _show_journal(tail, follow, begin)
         return

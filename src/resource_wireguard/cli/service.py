@@ -4,17 +4,18 @@ import os
 import sys
 import time
 from contextlib import suppress
+from typing import Any
 
 import click
 
-from resource_wireguard.cli import lifetime, output, supervisor
+from resource_wireguard.cli import lifetime, output, placement, supervisor
 from resource_wireguard.cli.client import call, config_dir
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.options import Number, confirm, force_option
 from resource_wireguard.errors import (
     AlreadyExists,
-    AlreadyStopped,
     HostError,
+    InvalidInput,
     NotFound,
     ResourceError,
     ServiceNotRunning,
@@ -30,7 +31,7 @@ INSTALLED_WITHIN = 540.0
 """Seconds for apt-get: the contract grants install 600."""
 
 RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
-UNIT_FILES = ("service.env", "service.env.new")
+UNIT_FILES = ("service.env", "service.env.new", "container.json")
 DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
 
@@ -42,15 +43,53 @@ def manage() -> None:
     """Install, start, stop, restart and uninstall the service on this host."""
 
 
-@manage.command(examples=("manage install",))
+@manage.command(examples=("manage install", "manage install --runtime docker --publish 51821-51823"))
+@click.option(
+    "--runtime",
+    type=click.Choice([placement.NATIVE, placement.DOCKER]),
+    help="Where the agent runs: on this host, or in a container. As it was, or native.",
+)
+@click.option(
+    "--publish", multiple=True, metavar="PORTS", help="Of the container: more UDP ports, as 51821-51823."
+)
+@click.option(
+    "--host-network/--own-network",
+    default=None,
+    help="Of the container: manage the network of this host, or one of its own.",
+)
+@click.option("--memory", type=Number(32, 65536), help="Of the container: MB it may use.  [default: 100]")
 @click.option("--force", is_flag=True, help="Do not ask before Debian packages are installed.")
 @click.option("--skip-validation", is_flag=True, help="Do not check the host again at the end.")
 @click.option("--verbose", is_flag=True, help="Say what was checked.")
-def install(force: bool, skip_validation: bool, verbose: bool) -> None:
+def install(runtime: str | None, force: bool, skip_validation: bool, verbose: bool, **contained: Any) -> None:
     """See that the host has what is needed, make CONFIG_DIR, and a systemd unit where systemd runs.
 
-    Missing Debian packages are installed, where that is possible. Exit code 2: installed already.
+    Missing Debian packages are installed, where that is possible. For the runtime docker the image is built
+    instead, or that of WIREGUARD_IMAGE taken. Exit code 2: installed already.
     """
+    if (runtime or placement.described()["runtime"]) == placement.DOCKER:
+        from resource_wireguard.cli import containment
+
+        containment.install(**contained)
+        return
+    moved = _leave_container(contained)
+    _install_natively(force, skip_validation, verbose, moved)
+
+
+def _leave_container(contained: dict[str, Any]) -> bool:
+    """Move out of the container, if the agent has one; options for one make no sense then."""
+    for name, value in contained.items():
+        if value:
+            raise InvalidInput(f"--{name.replace('_', '-')} is for a container", "add --runtime docker")
+    if (wanted := placement.container()) is None:
+        return False
+    from resource_wireguard.cli import containment
+
+    containment.leave(wanted)
+    return True
+
+
+def _install_natively(force: bool, skip_validation: bool, verbose: bool, moved: bool) -> None:
     from resource_wireguard.cli.doctor import requirements
 
     checks = requirements()
@@ -58,7 +97,7 @@ def install(force: bool, skip_validation: bool, verbose: bool) -> None:
         for check in checks:
             output.note(f"{check.code}: {check.message}")
     lacking = [check for check in checks if check.result == "failed"]
-    if not lacking and os.path.isdir(lifetime.run_dir()) and not _wants_unit():
+    if not (lacking or moved) and os.path.isdir(lifetime.run_dir()) and not _wants_unit():
         raise AlreadyExists(
             f"already installed in {config_dir()}", "start it with 'resource-wireguard manage start'"
         )
@@ -91,7 +130,7 @@ def start(wait: bool, timeout: int) -> None:
 @click.option("--timeout", type=SECONDS, default=30, show_default=True, help="Seconds it may take.")
 def stop(force: bool, timeout: int) -> None:
     """Take all tunnels down and end the service. Exit code 2: it is not running."""
-    with lifetime.held(_pid()) as agent:
+    with lifetime.held() as agent:
         _end_by("agent.stop", agent, float(timeout), force)
     if supervisor.has_unit():
         supervisor.stop()
@@ -101,11 +140,12 @@ def stop(force: bool, timeout: int) -> None:
 @manage.command(examples=("manage restart",))
 @click.option("--force", is_flag=True, help="Kill the old agent if it does not end in time.")
 def restart(force: bool) -> None:
-    """Replace the agent by a new one. The tunnels stay up and lose no packet."""
-    pid = lifetime.running_pid()
-    if pid is not None:
-        with suppress(ServiceNotRunning), lifetime.held(pid) as agent:
-            lifetime.end(agent, ENDED_WITHIN, force)
+    """Replace the agent by a new one. The tunnels stay up and lose no packet.
+
+    A container takes its tunnels along: it makes them anew.
+    """
+    with suppress(ServiceNotRunning), lifetime.held() as agent:
+        lifetime.end(agent, ENDED_WITHIN, force)
     _start(STARTED_WITHIN, False)
 
 
@@ -119,12 +159,16 @@ def uninstall(keep_data: bool, force: bool) -> None:
         raise NotFound(f"not installed in {directory}", "")
     what = "; tunnels, peers and keys are kept" if keep_data else " with all tunnels, peers and keys"
     confirm(f"Remove the service from {directory}{what}?", force)
-    pid = lifetime.running_pid()
-    if pid is None:  # a stopped agent left nothing, a killed one everything
-        _purge(directory, force)
-    else:
-        with suppress(ServiceNotRunning), lifetime.held(pid) as agent:
+    wanted = placement.container()
+    if lifetime.is_running():
+        with suppress(ServiceNotRunning), lifetime.held() as agent:
             _end_by("agent.purge", agent, ENDED_WITHIN, force)
+    elif wanted is None or wanted.host_network:  # a stopped agent left nothing, a killed one everything
+        _purge(directory, force)
+    if wanted is not None:
+        from resource_wireguard.cli import containment
+
+        containment.leave(wanted, for_good=True)
     if supervisor.has_unit():
         supervisor.uninstall()
     _remove_files(directory, keep_data)
@@ -146,7 +190,7 @@ def _start(within: float, wait: bool) -> None:
         output.note("the agent is still starting; see 'resource-wireguard status'")
         return
     health = call("status")["service"]["health"] if wait else ""
-    output.note(f"the service runs (pid {found['pid']})" + (f" and is {health}" if health else ""))
+    output.note(f"the service runs ({lifetime.place()})" + (f" and is {health}" if health else ""))
 
 
 def _purge(directory: str, force: bool) -> None:
@@ -172,14 +216,7 @@ def _refuse_left(left: list[str]) -> None:
         raise HostError(f"stopped, but this host refused to {'; '.join(left[:3])}", "see the agent's log")
 
 
-def _pid() -> int:
-    pid = lifetime.running_pid()
-    if pid is None:
-        raise AlreadyStopped("the service is not running", "start it with 'resource-wireguard manage start'")
-    return pid
-
-
-def _end_by(command: str, agent: int, within: float, force: bool) -> None:
+def _end_by(command: str, agent: lifetime.Ending, within: float, force: bool) -> None:
     """Ask the agent to clean the host and end; with force, kill it when the time is up."""
     deadline = time.monotonic() + within
     left: list[str] = []
@@ -188,21 +225,21 @@ def _end_by(command: str, agent: int, within: float, force: bool) -> None:
     except HostError:
         if not force:
             raise
-    if not lifetime.ended(agent, deadline - time.monotonic()):
+    if not agent.ended(deadline - time.monotonic()):
         if not force:
             raise HostError(f"the agent did not end within {within:g} s", "add --force to kill it")
-        lifetime.kill(agent)
+        agent.kill()
         output.note("the agent was killed: tunnels may still be up until the next start and stop")
     _refuse_left(left)
 
 
-def _ask(command: str, agent: int, deadline: float) -> dict[str, list[str]]:
+def _ask(command: str, agent: lifetime.Ending, deadline: float) -> dict[str, list[str]]:
     """Ask an agent that may just be starting: it listens only after its first pass."""
     while True:
         try:
             answer: dict[str, list[str]] = call(command, within=max(0.1, deadline - time.monotonic()))
         except ServiceNotRunning:
-            if lifetime.ended(agent, lifetime.LOOK_EVERY):
+            if agent.ended(lifetime.LOOK_EVERY):
                 return {}
             if time.monotonic() > deadline:
                 raise HostError("the agent does not listen", "add --force to kill it") from None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from resource_wireguard.cli import output
+from resource_wireguard.cli import output, placement
 
 
 def tunnel_table(tunnels: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -48,6 +48,7 @@ def tunnel_lines(tunnel: dict[str, Any]) -> Iterator[str]:
             yield f"  hint: {output.one_line(problem['hint'])}"
     for line in tunnel["drift"]:
         yield f"still to be done: {line}"
+    placement.note_closed_ports([tunnel])
 
 
 def peer_lines(peer: dict[str, Any]) -> Iterator[str]:

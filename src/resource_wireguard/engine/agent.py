@@ -185,7 +185,8 @@ class Agent:
 
     def _unfinished(self) -> bool:
         last = self._engine.last
-        return last is None or bool(last.drift or last.problems)
+        away = self._engine.resources.secrets.unavailable()
+        return last is None or bool(last.drift or last.problems or away)
 
     async def _in_engine(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -263,13 +264,14 @@ def sole_owner(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            holder = next(iter(os.pread(lock, 100, 0).decode(errors="replace").split()), "unknown")
             raise AlreadyRunning(
                 f"an agent (pid {holder}) owns {run_dir.parent} already",
                 "stop it with 'resource-wireguard manage stop', or use another CONFIG_DIR",
             ) from None
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        # On the host, the pid of an agent in a container is a stranger's.
+        os.pwrite(lock, f"{os.getpid()}\n{Path('/proc/self/ns/pid').readlink()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)

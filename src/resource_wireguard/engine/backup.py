@@ -194,15 +194,13 @@ def _replace(engine: Engine, contents: Contents) -> tuple[str, ...]:
     store, secrets = engine.resources.store, engine.resources.secrets
     with engine.change():
         store.execute("PRAGMA defer_foreign_keys = ON")  # tables come in any order
-        store.execute(
-            "DELETE FROM secrets WHERE instr(name, '/')"
-        )  # names without a path are the store's own
+        secrets.delete("")
         for name in _tables(engine):
             store.execute(f'DELETE FROM "{name}"')  # noqa: S608
         for name, table in contents.tables.items():
             _insert(store, name, table)
         for name, secret in contents.secrets.items():
-            if "/" in name:
+            if "/" in name:  # older archives hold a proof of the master key, without a path
                 secrets.put(name, secret)
         store.execute_many(
             "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", contents.settings.items()

@@ -58,6 +58,7 @@ class Engine:
         self._journal = Journal(resources.store, resources.clock)
         recorded = [table for feature in self.features for table in feature.recorded]
         self.history = History(resources.store, resources.clock, recorded)
+        self._keys_told = ""
         self._asked = Questions()
         self._refused: tuple[Problem, ...] = ()
         self._told: tuple[Plan, tuple[Problem, ...]] = ((), ())
@@ -111,6 +112,7 @@ class Engine:
 
     def settle(self, trigger: str = "") -> Report:
         """Run a pass and say what is left. The journal and the log name the trigger."""
+        self._recover_keys()
         self._take_back_unconfirmed()
         specs = Specs() if self.stopping else self.specs()
         known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
@@ -122,6 +124,17 @@ class Engine:
         self._settled = self.last
         self._note(trigger, self.last)
         return self.last
+
+    def _recover_keys(self) -> None:
+        """What changes about them is logged once; without them, what runs is kept as it is (host/lend.py)."""
+        before = self.resources.secrets.unavailable()
+        self.resources.secrets.recover()
+        why = self.resources.secrets.unavailable()
+        told, self._keys_told = self._keys_told, why.message if why else ""
+        if why and told != why.message:
+            log.warning("keys are not available: %s", why.message)
+        elif not why and (before or told):
+            log.info("keys are available again")
 
     def _take_back_unconfirmed(self) -> None:
         """The deadline is in the store, so that it also holds for an agent that was killed before it."""

@@ -20,7 +20,10 @@ KEPT = 20
 """Changes that can be told of and taken back; a deleted tunnel's sealed keys are gone after so many more."""
 
 NOT_SPECS = frozenset(
-    {"migrations", "settings", "sysctl_before", "journal", "changes", "change_log", "confirmation"}
+    {
+        *("migrations", "settings", "sysctl_before", "journal", "changes", "change_log", "confirmation"),
+        *("master", "data_keys"),
+    }
 )
 """The store's own tables that no change of specs concerns. 'secrets' is none of them: keys go with rows."""
 

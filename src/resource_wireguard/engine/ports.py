@@ -1,12 +1,14 @@
 """What the engine needs from the outside: a host, a store, secrets and a clock."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from resource_wireguard.errors import KeysUnavailable
 from resource_wireguard.host.diff import Plan
 from resource_wireguard.host.facts import Found, Observation, Problem, Questions, Survey
 from resource_wireguard.host.state import Route
+from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
@@ -80,7 +82,28 @@ class Store(Protocol):
 
 
 class Secrets(Protocol):
-    """Key material by name, sealed at rest; part of the surrounding store transaction where it can be."""
+    """Key material by name, sealed at rest; part of the surrounding store transaction where it can be.
+
+    Whatever needs a key raises KeysUnavailable while none can be had (locked, sealed, out of reach), and does
+    so at once: only recover() may wait for somebody. Forgetting needs no key, nor do the making of new ones.
+    """
+
+    def unavailable(self) -> KeysUnavailable | None:
+        """Why no key can be had, as far as is known; None while they can."""
+
+    def recover(self) -> None:
+        """Try again to get at the keys, if they cannot be had; each pass begins with it. Never raises."""
+
+    def custody(self) -> Custody:
+        """Where the keys lie, and what opens them."""
+
+    def unlock(self, passphrase: bytearray) -> None:
+        """Open with a passphrase, which is erased; InvalidInput for a wrong one, or where none is needed."""
+
+    def rekey(
+        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+    ) -> Custody:
+        """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
 
     def new_private_key(self) -> PrivateKey:
         """A fresh Curve25519 private key."""
@@ -92,7 +115,7 @@ class Secrets(Protocol):
         """Seal and keep a secret under a name such as 'tunnel/7/private'; replaces an older one."""
 
     def get(self, name: str) -> bytes | None:
-        """Open one secret; None where there is none. StoreError where the seal does not hold."""
+        """Open one secret; None where there is none. DamagedSecret where the seal does not hold."""
 
     def get_many(self, prefix: str) -> Mapping[str, bytes]:
         """Open all secrets whose names begin with prefix."""

@@ -8,6 +8,7 @@ from resource_wireguard.engine.feature import Feature
 from resource_wireguard.engine.ports import Clock, Host
 from resource_wireguard.host.diff import Action, Plan, diff
 from resource_wireguard.host.facts import Facts, Observation, Path, PeerFacts, Problem, Questions
+from resource_wireguard.host.lend import lend
 from resource_wireguard.host.state import Device, HostState, build
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.specs import Specs
@@ -102,16 +103,12 @@ def look(world: World, specs: Specs, resolved: Mapping[str, str]) -> Report:
 
 
 def compare(world: World, specs: Specs, facts: Facts) -> Report:
-    """The diff of specs against facts that are at hand."""
-    desired = compile_specs(world.features, specs, facts)
+    """The diff of specs against facts that are at hand; keys that are away are those of the facts."""
     seen = facts.observation
-    return Report(
-        facts,
-        desired,
-        drift=diff(desired, seen.state, complete=seen.complete),
-        problems=seen.problems,
-        specs=specs,
-    )
+    known = lend(compile_specs(world.features, specs, facts), seen.state)
+    drift = diff(known.desired, known.actual, complete=seen.complete)
+    problems = seen.problems + known.problems
+    return Report(facts, known.desired, drift=drift, problems=problems, specs=specs)
 
 
 def reconcile(

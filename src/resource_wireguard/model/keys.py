@@ -3,7 +3,7 @@
 import binascii
 import hashlib
 
-from resource_wireguard.errors import InvalidInput
+from resource_wireguard.errors import InvalidInput, ResourceError
 
 KEY_BYTES = 32
 
@@ -31,9 +31,13 @@ def fingerprint(key: bytes) -> str:
 
 
 class SecretKey(bytes):
-    """Key material whose text never leaves by accident: str, repr and format are masked."""
+    """Key material whose text never leaves by accident: str, repr and format are masked.
+
+    why says of a key that cannot be had now why it cannot; None where the key is here.
+    """
 
     __slots__ = ()
+    why: ResourceError | None = None
 
     def __str__(self) -> str:
         return "(hidden)"
@@ -47,8 +51,14 @@ class SecretKey(bytes):
     def __reduce_ex__(self, protocol: object) -> str:
         raise TypeError("keys are not pickled")
 
+    def need(self) -> None:
+        """Refuse, and say why, if the key cannot be had now."""
+        if self.why is not None:
+            raise type(self.why)(self.why.message, self.why.hint)
+
     def reveal(self) -> str:
         """The key as base64; called only where a config is printed or a key is stored."""
+        self.need()
         return binascii.b2a_base64(self, newline=False).decode()
 
 
@@ -68,6 +78,32 @@ class PresharedKey(SecretKey):
     """A symmetric key mixed into the handshake (WireGuard paper, section 5.2)."""
 
     __slots__ = ()
+
+
+class AbsentPrivateKey(PrivateKey):
+    """Stands for a private key that cannot be had now. One byte long: no engine would ever take it."""
+
+    _public: PublicKey
+
+    def __new__(cls, why: ResourceError, public: PublicKey) -> "AbsentPrivateKey":
+        """The public half is no secret, and tells the key where it runs."""
+        key = super().__new__(cls, b"?")
+        key.why, key._public = why, public
+        return key
+
+    def public(self) -> PublicKey:
+        """The public half, which is known all the same."""
+        return self._public
+
+
+class AbsentPresharedKey(PresharedKey):
+    """Stands for a preshared key that cannot be had now. One byte long: no engine would ever take it."""
+
+    def __new__(cls, why: ResourceError) -> "AbsentPresharedKey":
+        """There is nothing to say of it but why."""
+        key = super().__new__(cls, b"?")
+        key.why = why
+        return key
 
 
 def parse_public_key(text: str) -> PublicKey:

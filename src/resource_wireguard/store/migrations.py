@@ -55,9 +55,20 @@ CREATE TABLE confirmation (
     change INTEGER PRIMARY KEY REFERENCES changes ON DELETE CASCADE, deadline REAL NOT NULL
 ) STRICT;
 """,
+    """
+CREATE TABLE master (
+    only INTEGER PRIMARY KEY CHECK (only = 1), source TEXT NOT NULL, parameters TEXT NOT NULL,
+    made_at REAL NOT NULL, failures INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE data_keys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, wrapped BLOB NOT NULL, made_at REAL NOT NULL
+) STRICT;
+""",
 )
 """The store's own tables. settings: small facts such as a seed; sysctl_before: values to give back; changes
-and change_log: what was changed lately, and how to undo it; confirmation: the change that waits for one."""
+and change_log: what was changed lately, and how to undo it; confirmation: the change that waits for one;
+master: where the master key comes from, and how often a passphrase was wrong; data_keys: what secrets are
+sealed with, each sealed with the master key."""
 
 
 def migrate(store: SqliteStore, features: Iterable[HasMigrations]) -> None:

@@ -1,47 +1,49 @@
-"""Keys at rest: each sealed under one master key that lies in a file of its own.
-
-The seal is ChaCha20-Poly1305 (RFC 8439): the cipher of WireGuard itself, at full speed without AES
-instructions (the small ARM boards that run WireGuard), and in every build of OpenSSL; AES-GCM-SIV, which
-forgives a repeated nonce, needs OpenSSL 3.2. A repeated nonce is no worry here: 96 random bits, and a host
-seals thousands of keys, not the 2**32 after which the chance of a repetition reaches 2**-33.
-
-The name of a secret is sealed along as associated data: a row moved to another name does not open.
-"""
+"""Keys at rest in the database: each sealed with a data key, which is itself sealed with the master key."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from resource_wireguard.errors import StoreError
+from resource_wireguard.errors import DamagedSecret, KeysUnavailable
+from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.keys import KEY_BYTES, PresharedKey, PrivateKey
-from resource_wireguard.store.sqlite import SqliteStore, sync_directory
-
-VERSION = b"\x01"
-"""The first byte of every sealed secret: version, 12 bytes of nonce, ciphertext, 16 bytes of tag."""
-
-NONCE_BYTES = 12
+from resource_wireguard.store.keyring import Keyring
+from resource_wireguard.store.master import CredentialSource, FileSource, MasterSource
+from resource_wireguard.store.passphrase import PassphraseSource
+from resource_wireguard.store.seal import Cipher, cipher_of, erase, parse, seal, unseal
+from resource_wireguard.store.sqlite import SqliteStore
 
 PROOF = "proof"
-"""The name of a secret that only proves, on opening, that this master key belongs to this database."""
+"""In a database of format 1: a secret that only proved that the master key belongs to it."""
+
+TOLD_EVERY = 1000
+"""Secrets between two words of progress: some hundredths of a second."""
 
 _BEGINS = "name >= ?1 AND name < ?1 || char(1114111)"
 """SQL: the name begins with the parameter. A range, which the primary key's index can serve."""
 
 
 class FileSecrets:
-    """The Secrets port over the table 'secrets', and so part of the surrounding transaction."""
+    """The Secrets port over the table 'secrets', and so part of the surrounding transaction.
 
-    def __init__(self, store: SqliteStore, key_path: Path) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+    It opens by itself if it can. If not, it says so when it is asked for a key, and recover() tries again.
+    """
 
+    def __init__(
+        self,
+        store: SqliteStore,
+        key_path: Path,
+        credentials: Path | None = None,
+        sources: Iterable[MasterSource] = (),
+    ) -> None:
         self._store = store
-        self._key_path = key_path
-        self._cipher = ChaCha20Poly1305(self._master_key())
-        if self.get(PROOF) is None:
-            self.put(PROOF, b"")
+        self._file, self._credential = FileSource(key_path), CredentialSource(credentials)
+        self._keyring = Keyring(store, (self._file, self._credential, PassphraseSource(), *sources))
+        self._legacy: Cipher | None = None
+        self._try()
 
     def __repr__(self) -> str:
-        return f"FileSecrets({self._key_path})"
+        return f"FileSecrets({self._store.path})"
 
     def new_private_key(self) -> PrivateKey:
         """A fresh Curve25519 private key, clamped as wg(8) does (RFC 7748, section 5)."""
@@ -56,12 +58,12 @@ class FileSecrets:
 
     def put(self, name: str, secret: bytes) -> None:
         """Seal and keep a secret; replaces an older one."""
-        nonce = os.urandom(NONCE_BYTES)
-        sealed = VERSION + nonce + self._cipher.encrypt(nonce, bytes(secret), name.encode())
+        number, cipher = self._keyring.sealing()
+        sealed = seal(cipher, number, name, bytes(secret))
         self._store.execute("INSERT OR REPLACE INTO secrets (name, sealed) VALUES (?, ?)", name, sealed)
 
     def get(self, name: str) -> bytes | None:
-        """Open one secret; None where there is none. StoreError where the seal does not hold."""
+        """Open one secret; None where there is none. DamagedSecret where the seal does not hold."""
         rows = self._store.query("SELECT sealed FROM secrets WHERE name = ?", name)
         return self._open(name, rows[0][0]) if rows else None
 
@@ -74,75 +76,109 @@ class FileSecrets:
         """Forget all secrets whose names begin with prefix."""
         self._store.execute(f"DELETE FROM secrets WHERE {_BEGINS}", prefix)  # noqa: S608
 
-    def _open(self, name: str, sealed: bytes) -> bytes:
-        from cryptography.exceptions import InvalidTag
+    def unavailable(self) -> KeysUnavailable | None:
+        """Why no key can be had; None while they can."""
+        return self._keyring.why
 
-        nonce, text = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
+    def recover(self) -> None:
+        """Try again to get at the keys, if they cannot be had."""
+        if self._keyring.why is not None:
+            self._try()
+
+    def custody(self) -> Custody:
+        """Where the keys lie, and what opens them."""
+        master, why = self._keyring.master(), self._keyring.why
+        kind, parameters = (master.source, master.parameters) if master else (FileSource.kind, {})
+        source = self._keyring.sources.get(kind)
+        return Custody(
+            source=kind,
+            place=source.place(parameters) if source else "",
+            made_at=master.made_at if master else None,
+            secrets=self._store.query("SELECT count(*) FROM secrets")[0][0],
+            unavailable=why.message if why else "",
+            hint=why.hint if why else "",
+        )
+
+    def unlock(self, passphrase: bytearray) -> None:
+        """Open with a passphrase, which is erased; InvalidInput for a wrong one."""
+        self._keyring.unlock(passphrase)
+
+    def rekey(
+        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+    ) -> Custody:
+        """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
+        self._keyring.refuse_while_unavailable()
+        master = self._keyring.master()
+        assert master is not None
+        kind = source or master.source
+        wanted = self._keyring.source(kind)
+        if passphrase is not None and isinstance(wanted, PassphraseSource):
+            wanted.offer(passphrase)
+        self._keyring.install(kind, lambda: self._seal_anew(progress))
+        return self.custody()
+
+    # The first time -----------------------------------------------------------------------------
+
+    def _try(self) -> None:
         try:
-            if sealed[:1] != VERSION:
-                raise InvalidTag
-            return self._cipher.decrypt(nonce, text, name.encode())
-        except (InvalidTag, ValueError):
-            raise StoreError(*self._does_not_open(name)) from None
+            if self._keyring.master() is not None:
+                self._keyring.open()
+            elif self._store.query("SELECT 1 FROM secrets LIMIT 1"):
+                self._migrate()
+            else:
+                self._begin()
+        except KeysUnavailable as error:
+            self._keyring.why = error
 
-    def _does_not_open(self, name: str) -> tuple[str, str]:
-        if name == PROOF:
-            return (
-                f"the master key in {self._key_path} is not the one that sealed {self._store.path}",
-                "put back the key file that belongs to this database",
-            )
-        return (
-            f"the secret '{name}' in {self._store.path} was altered: its seal is broken",
-            "restore a back-up",
-        )
+    def _begin(self) -> None:
+        """A new database: a credential if the service has one, else the key file, which may be there."""
+        if self._credential.names():
+            self._keyring.install(CredentialSource.kind, lambda: None)
+        else:
+            found = next(self._file.find({})) if self._file.exists() else None
+            self._keyring.install(FileSource.kind, lambda: None, found)
 
-    def _master_key(self) -> bytes:
-        """The key in the file; made only where there is nothing yet that it would have to open."""
-        if self._key_path.exists():
-            return _read_key(self._key_path)
-        if self._store.query("SELECT 1 FROM secrets LIMIT 1"):
-            raise StoreError(
-                f"the master key {self._key_path} is missing, and {self._store.path} holds sealed secrets",
-                "put back the key file that belongs to this database",
-            )
-        return _make_key(self._key_path)
+    def _migrate(self) -> None:
+        """A database of format 1, in which the key in the file sealed each secret: it is the master key."""
+        key = next(self._file.find({}))
+        self._legacy = cipher_of(key)
+        try:
+            (sealed,) = self._store.query("SELECT sealed FROM secrets WHERE name = ?", PROOF)[0]
+            unseal(self._legacy, parse(sealed), PROOF)
+            self._keyring.install(FileSource.kind, self._seal_legacy_anew, key)
+        except (ValueError, IndexError):
+            raise self._keyring.does_not_fit(self._file.place({})) from None
+        finally:
+            self._legacy = None
+            erase(key)
 
+    def _seal_legacy_anew(self) -> None:
+        self._store.execute("DELETE FROM secrets WHERE name = ?", PROOF)
+        self._seal_anew(lambda _: None)
 
-def _read_key(path: Path) -> bytes:
-    """Exactly 32 bytes from a file that only its owner can read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode & 0o777
-            key = file.read(KEY_BYTES + 1)
-    except OSError as error:
-        raise StoreError(
-            f"cannot read the master key {path}: {error.strerror}", "it must be a file of the agent's user"
-        ) from None
-    if mode & 0o077:
-        raise StoreError(
-            f"the master key {path} can be read by others (mode {mode:04o})", f"chmod 600 {path}"
-        )
-    if len(key) != KEY_BYTES:
-        raise StoreError(f"the master key {path} is not {KEY_BYTES} bytes long", "put back the right file")
-    return key
+    # Sealing ------------------------------------------------------------------------------------
 
+    def _seal_anew(self, progress: Callable[[str], None]) -> None:
+        """Seal every secret with the newest data key; a damaged one stays as it is, for others to tell of."""
+        rows = self._store.query("SELECT name, sealed FROM secrets")
+        number, cipher = self._keyring.newest()
+        for count, (name, sealed) in enumerate(rows):
+            if count % TOLD_EVERY == 0:
+                progress(f"sealing secret {count + 1} of {len(rows)}")
+            try:
+                anew = seal(cipher, number, name, self._open(name, sealed))
+            except DamagedSecret:
+                continue
+            self._store.execute("UPDATE secrets SET sealed = ? WHERE name = ?", anew, name)
 
-def _make_key(path: Path) -> bytes:
-    """A new master key, durable before anything is sealed under it."""
-    key = os.urandom(KEY_BYTES)
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.rename(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the master key {path}: {error.strerror}", "look at the disk's space and rights"
-        ) from None
-    return key
+    def _open(self, name: str, sealed: bytes) -> bytes:
+        try:
+            parts = parse(sealed)
+            cipher = self._legacy if parts.key is None else self._keyring.opening(parts.key)
+            return unseal(cipher, parts, name)
+        except ValueError:
+            self._keyring.refuse_while_unavailable()
+            raise DamagedSecret(
+                f"the secret '{name}' in {self._store.path} was altered: its seal is broken",
+                "restore a back-up",
+            ) from None

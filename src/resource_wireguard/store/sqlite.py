@@ -48,7 +48,12 @@ class SqliteStore:
         self._depth = 0
         self._connection = _connect(path)
         with self._told_plainly():
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                "secure_delete = ON",
+            ):
                 self._connection.execute(f"PRAGMA {pragma}")
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -107,7 +107,8 @@ class EngineStub:
         self.last_specs = Specs()
         self.drift = "enforce"
         self.history = SimpleNamespace(pending=lambda: None)
-        self.resources = SimpleNamespace(clock=StoppedClock())
+        secrets = SimpleNamespace(unavailable=lambda: None)
+        self.resources = SimpleNamespace(clock=StoppedClock(), secrets=secrets)
 
     def report(self) -> Report:
         self.last_specs = Specs({"tunnel": (HOME,)})

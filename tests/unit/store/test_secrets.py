@@ -1,12 +1,13 @@
 """Secrets: nothing in clear on the disk, nothing opens that was altered, moved or sealed by another key."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resource_wireguard.errors import StoreError
+from resource_wireguard.errors import DamagedSecret, KeysUnavailable
 from resource_wireguard.store.secrets import FileSecrets
 from resource_wireguard.store.sqlite import SqliteStore
 
@@ -68,56 +69,77 @@ def test_an_altered_row_is_refused(secrets: FileSecrets, store: SqliteStore, pla
     sealed = bytearray(store.query("SELECT sealed FROM secrets WHERE name = 'a'")[0][0])
     sealed[place] ^= 1
     store.execute("UPDATE secrets SET sealed = ? WHERE name = 'a'", bytes(sealed))
-    with pytest.raises(StoreError, match=r"secret 'a' .* altered"):
+    with pytest.raises(DamagedSecret, match=r"secret 'a' .* altered"):
         secrets.get("a")
 
 
 def test_a_row_cut_short_is_refused(secrets: FileSecrets, store: SqliteStore) -> None:
     secrets.put("a", SECRET)
     store.execute("UPDATE secrets SET sealed = substr(sealed, 1, 5) WHERE name = 'a'")
-    with pytest.raises(StoreError, match="altered"):
+    with pytest.raises(DamagedSecret, match="altered"):
         secrets.get("a")
 
 
 def test_a_row_moved_to_another_name_is_refused(secrets: FileSecrets, store: SqliteStore) -> None:
     secrets.put("peer/1", SECRET)
     store.execute("UPDATE secrets SET name = 'peer/2' WHERE name = 'peer/1'")
-    with pytest.raises(StoreError, match="altered"):
+    with pytest.raises(DamagedSecret, match="altered"):
         secrets.get("peer/2")
 
 
-def test_a_missing_key_is_never_made_anew_over_secrets(
-    secrets: FileSecrets, path: Path, key_path: Path
-) -> None:
+def unavailable(path: Path, key_path: Path) -> KeysUnavailable:
+    """Opening it again finds no key, says so, and opens nothing."""
+    secrets = FileSecrets(SqliteStore(path), key_path)
+    why = secrets.unavailable()
+    assert why is not None and why.hint
+    for refused in (lambda: secrets.put("a", SECRET), lambda: secrets.get("kept")):
+        with pytest.raises(KeysUnavailable, match=re.escape(why.message)):
+            refused()
+    assert secrets.custody().unavailable == why.message
+    return why
+
+
+@pytest.fixture
+def kept(secrets: FileSecrets) -> FileSecrets:
+    secrets.put("kept", SECRET)
+    return secrets
+
+
+def test_a_missing_key_is_never_made_anew_over_secrets(kept: FileSecrets, path: Path, key_path: Path) -> None:
     key_path.unlink()
-    with pytest.raises(StoreError, match="missing"):
-        FileSecrets(SqliteStore(path), key_path)
+    assert "missing" in unavailable(path, key_path).message
     assert not key_path.exists()
 
 
-def test_the_key_of_another_database_is_refused(secrets: FileSecrets, path: Path, key_path: Path) -> None:
+def test_the_key_of_another_database_is_refused(kept: FileSecrets, path: Path, key_path: Path) -> None:
     key_path.write_bytes(b"\x05" * 32)
-    with pytest.raises(StoreError, match="not the one that sealed"):
-        FileSecrets(SqliteStore(path), key_path)
+    assert "not the one that sealed" in unavailable(path, key_path).message
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_key_that_others_can_read_is_refused(
-    secrets: FileSecrets, path: Path, key_path: Path, mode: int
+    kept: FileSecrets, path: Path, key_path: Path, mode: int
 ) -> None:
     key_path.chmod(mode)
-    with pytest.raises(StoreError) as refused:
-        FileSecrets(SqliteStore(path), key_path)
-    assert refused.value.hint == f"chmod 600 {key_path}"
+    assert unavailable(path, key_path).hint == f"chmod 600 {key_path}"
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
 def test_a_key_of_the_wrong_length_is_refused(
-    secrets: FileSecrets, path: Path, key_path: Path, content: bytes
+    kept: FileSecrets, path: Path, key_path: Path, content: bytes
 ) -> None:
     key_path.write_bytes(content)
-    with pytest.raises(StoreError, match="32 bytes"):
-        FileSecrets(SqliteStore(path), key_path)
+    assert "32 bytes" in unavailable(path, key_path).message
+
+
+def test_a_key_that_comes_back_is_found(kept: FileSecrets, path: Path, key_path: Path) -> None:
+    away = key_path.rename(key_path.with_name("away"))
+    secrets = FileSecrets(SqliteStore(path), key_path)
+    secrets.recover()
+    assert secrets.unavailable() is not None
+    away.rename(key_path)
+    secrets.recover()
+    assert secrets.get("kept") == SECRET
 
 
 def test_new_keys_are_clamped_and_never_the_same(secrets: FileSecrets) -> None:

@@ -6,9 +6,13 @@ import msgspec
 
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import TunnelView, problem_views
+from resource_wireguard.errors import KeysUnavailable
 from resource_wireguard.host.render import lines_of
 
-CODES = ("engine-available", "observation-complete", "host-in-sync", "tunnel-up", "tunnel-in-sync")
+CODES = (
+    *("engine-available", "observation-complete", "keys-available", "host-in-sync"),
+    *("tunnel-up", "tunnel-in-sync"),
+)
 """Every code there is; the tunnel's two come once a tunnel."""
 
 SHOWN = 3
@@ -24,11 +28,14 @@ class Check(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-def checks_of(report: Report, tunnels: Sequence[TunnelView]) -> tuple[Check, ...]:
+def checks_of(
+    report: Report, tunnels: Sequence[TunnelView], keys_away: KeysUnavailable | None = None
+) -> tuple[Check, ...]:
     """All checks of a service, first those of the host, then those of its tunnels."""
     return (
         _engine_available(report),
         _observation_complete(report),
+        _keys_available(keys_away),
         _host_in_sync(report, {tunnel.name for tunnel in tunnels}),
         *(check for tunnel in tunnels for check in _tunnel(tunnel)),
     )
@@ -49,6 +56,12 @@ def _observation_complete(report: Report) -> Check:
     reason = f": {problem.message}" if problem else ""
     hint = (problem.hint if problem else "") or "see 'resource-wireguard doctor'"
     return Check("observation-complete", False, f"a part of the host did not answer{reason}", hint)
+
+
+def _keys_available(away: KeysUnavailable | None) -> Check:
+    if away is None:
+        return Check("keys-available", True, "the keys can be opened")
+    return Check("keys-available", False, f"keys are not available: {away.message}", away.hint)
 
 
 def _host_in_sync(report: Report, tunnels: set[str]) -> Check:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from resource_wireguard.cli import output
+from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.options import format_option
@@ -41,10 +41,12 @@ def status(format_: str, verbose: bool) -> int:
         return _show_stopped(format_, stopped)
     healthy = found["service"]["health"] == "healthy"
     peers = call("stats", within=WITHIN)["tunnels"] if verbose else []
-    shown = {**found, "running": True, "healthy": healthy}
+    shown = {**found, "running": True, "healthy": healthy, **placement.described()}
     if verbose and format_ != "text":
         shown["stats"] = peers
     output.show(shown, format_, lambda _: _status_lines(found, peers, verbose))
+    if format_ == "text":
+        placement.note_closed_ports(found["tunnels"])
     return HEALTHY if healthy else UNHEALTHY
 
 
@@ -70,8 +72,9 @@ def stats(tunnel: str | None, format_: str, watch: bool) -> None:
 
 
 def _show_stopped(format_: str, stopped: ServiceNotRunning) -> int:
-    lines = output.fields([("service", "stopped"), ("health", "unknown")])
-    output.show({**STOPPED, "running": False, "healthy": False}, format_, lambda _: lines)
+    lines = output.fields([("service", "stopped"), ("health", "unknown"), ("runtime", placement.words())])
+    shown = {**STOPPED, "running": False, "healthy": False, **placement.described()}
+    output.show(shown, format_, lambda _: lines)
     if format_ == "text":
         output.error(stopped.message, stopped.hint)
     return NOT_RUNNING
@@ -84,6 +87,7 @@ def _status_lines(found: dict[str, Any], peers: Iterable[dict[str, Any]], verbos
             ("service", service["state"]),
             ("health", service["health"]),
             ("engine", service.get("engine") or "none"),
+            ("runtime", placement.words()),
             ("drift", "only reported" if service.get("drift") == "report" else ""),
             ("unconfirmed", _pending_words(service.get("pending"))),
         ]

@@ -109,7 +109,7 @@ def status(monitor: Monitor, engine: Engine, _: StatusRequest) -> Status:
     """A fresh look at the host, and what it means for the service."""
     report = engine.report()
     tunnels = tuple(_status_of(monitor, tunnel, report) for tunnel in engine.last_specs.tunnels)
-    checks = checks_of(report, tunnels)
+    checks = checks_of(report, tunnels, engine.resources.secrets.unavailable())
     health = "healthy" if all(check.ok for check in checks) else "unhealthy"
     waiting, now = engine.history.pending(), engine.resources.clock.now()
     pending = pending_view(waiting, now) if waiting else None

@@ -61,6 +61,8 @@ def finish(engine: Engine, rotation: Rotation) -> None:
     if seat is None:
         tables.end(engine.resources, rotation, "its key is gone")
         return
+    if seat.private_key is not None:
+        seat.private_key.need()
     _forget_seat(engine, rotation)
     _take_up(engine, tunnel, peer, seat.public_key, seat.private_key, rotation, "complete")
     close(engine, tunnel.name, f"peer '{peer.name}' has taken up key {rotation.new_fingerprint}")

@@ -10,9 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from resource_wireguard.engine.feature import Resources
-from resource_wireguard.engine.ports import Secrets, Store
-from resource_wireguard.errors import StoreError
+from resource_wireguard.engine.ports import Store
 from resource_wireguard.features.rotate import guest_tables
+from resource_wireguard.features.rotate.opened import Known, Opened
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.net import parse_endpoint
 from resource_wireguard.model.specs import DeviceSpec, Further, Seat
@@ -111,11 +111,15 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FurtherCache:
-    """What tunnels have beside their devices; the same objects as long as nothing changed."""
+    """What tunnels have beside their devices; the same objects as long as nothing changed.
+
+    A key that cannot be had is absent, and says why; what is held already stays as it is.
+    """
 
     def __init__(self) -> None:
         self._rows: tuple[Any, ...] = ()
         self._loaded: Mapping[str, Further] = {}
+        self._keys: Known = {}
 
     def load(self, resources: Resources) -> Mapping[str, Further]:
         """By the tunnels' names; most have none."""
@@ -125,23 +129,25 @@ class FurtherCache:
             guest_tables.side_devices(store),
             guest_tables.heard(store),
         )
-        if rows != self._rows:
-            self._loaded = _further(resources.secrets, *rows)
-            self._rows = rows
+        lacking = any(key.why for key in self._keys.values())
+        if rows != self._rows or (lacking and resources.secrets.unavailable() is None):
+            opened = Opened(resources.secrets, self._keys)
+            self._loaded, self._rows = _further(opened, *rows), rows
+            self._keys = opened.keys
         return self._loaded
 
 
 def _further(
-    secrets: Secrets, devices: Any, seats: Any, retired: Any, sides: Any, heard: Any
+    opened: Opened, devices: Any, seats: Any, retired: Any, sides: Any, heard: Any
 ) -> dict[str, Further]:
     on_device: dict[int | None, list[Seat]] = {}
     on_first: dict[str, list[Seat]] = {}
     for row in seats:
         where = on_first.setdefault(row[2], []) if row[3] is None else on_device.setdefault(row[3], [])
-        where.append(_seat(secrets, row))
+        where.append(_seat(opened, row))
     found: dict[str, list[DeviceSpec]] = {}
     for row in devices:
-        device = _device(secrets, row, tuple(on_device.get(row[0], ())))
+        device = _device(opened, row, tuple(on_device.get(row[0], ())))
         awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
         found.setdefault(row[2], []).append(replace(device, awaited=awaited))
     for name, more in sides.items():
@@ -157,11 +163,11 @@ def _further(
     }
 
 
-def _device(secrets: Secrets, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
+def _device(opened: Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
     number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation = row
     return DeviceSpec(
         interface=interface,
-        private_key=PrivateKey(_opened(secrets, _device_secret(tunnel, number))),
+        private_key=opened.private(_device_secret(tunnel, number), PublicKey(public_key)),
         public_key=PublicKey(public_key),
         listen_port=port,
         seats=seats if own_seats else None,
@@ -170,14 +176,14 @@ def _device(secrets: Secrets, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> 
     )
 
 
-def _seat(secrets: Secrets, row: tuple[Any, ...]) -> Seat:
+def _seat(opened: Opened, row: tuple[Any, ...]) -> Seat:
     number, tunnel, _, _, peer, name, public_key, private, preshared, endpoint, since, keepalive, holds = row
     folder = _seat_secrets(tunnel, peer, number)
     return Seat(
         peer=name,
         public_key=PublicKey(public_key),
-        private_key=PrivateKey(_opened(secrets, f"{folder}private")) if private else None,
-        preshared_key=PresharedKey(_opened(secrets, f"{folder}preshared")) if preshared else None,
+        private_key=opened.private(f"{folder}private", PublicKey(public_key)) if private else None,
+        preshared_key=opened.preshared(f"{folder}preshared", PublicKey(public_key)) if preshared else None,
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         endpoint_since=since,
         keepalive=keepalive,
@@ -195,13 +201,6 @@ def _seat_secrets(tunnel: int, peer: int, seat: int) -> str:
 
 def _retired_secret(tunnel: int, rotation: int) -> str:
     return f"tunnel/{tunnel}/retired/{rotation}/key"
-
-
-def _opened(secrets: Secrets, name: str) -> bytes:
-    secret = secrets.get(name)
-    if secret is None:
-        raise StoreError(f"the secret '{name}' is not in the store", "restore a back-up")
-    return secret
 
 
 # Devices and seats: inside engine.change() ------------------------------------------------------------
@@ -305,6 +304,8 @@ def retire(
     resources: Resources, rotation: Rotation, outcome: str, key: PrivateKey | PresharedKey | None
 ) -> None:
     """Write down that the new key has taken the old one's place, and keep that for a while if we had it."""
+    if key is not None:
+        key.need()
     end(resources, rotation, outcome)
     keep = rotation.keep if key is not None else 0
     if key is not None and keep:

@@ -319,6 +319,8 @@ def _wanted(tunnel: TunnelSpec, request: Remove) -> PeerSpec:
 def _set_enabled(engine: Engine, request: Named, enabled: bool) -> PeerView:
     tunnel = engine.specs().tunnel(request.tunnel)
     peer = msgspec.structs.replace(tunnel.peer(request.name), enabled=enabled)
+    if enabled and peer.preshared_key:
+        peer.preshared_key.need()
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, peer)
         engine.journal(tunnel.name, f"peer '{peer.name}' {'enabled' if enabled else 'disabled'}")

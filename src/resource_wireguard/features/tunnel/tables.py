@@ -14,9 +14,15 @@ from typing import Any
 import msgspec
 
 from resource_wireguard.engine.feature import Resources
-from resource_wireguard.engine.ports import Store
-from resource_wireguard.errors import StoreError
-from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
+from resource_wireguard.engine.ports import Secrets, Store
+from resource_wireguard.errors import DamagedSecret, KeysUnavailable
+from resource_wireguard.model.keys import (
+    AbsentPresharedKey,
+    AbsentPrivateKey,
+    PresharedKey,
+    PrivateKey,
+    PublicKey,
+)
 from resource_wireguard.model.net import parse_endpoint
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
@@ -84,6 +90,9 @@ _PEER = (
 )
 
 
+_ABSENT = (KeysUnavailable, DamagedSecret)
+"""Why a key may be absent from a spec; the other errors of the store are errors of the whole."""
+
 Rows = frozenset[tuple[int, int]]
 """Rows of peers with their revisions: what differs between two looks is a difference of sets."""
 
@@ -96,15 +105,25 @@ class _Cached(msgspec.Struct):
     rows: Rows
     peers: dict[int, PeerSpec]
 
+    @property
+    def lacking(self) -> bool:
+        """Whether a key was absent."""
+        keys = (self.spec.private_key, *(peer.preshared_key for peer in self.peers.values()))
+        return any(key and key.why for key in keys)
+
 
 class SpecCache:
-    """Loads the specs, reading again only the rows that changed since the last time."""
+    """Loads the specs, reading again only the rows that changed since the last time, or lacked a key.
+
+    A key that cannot be had is absent from its spec, which says why; what is held already stays as it is.
+    """
 
     def __init__(self) -> None:
         self._store: Store | None = None
         self._seen: list[tuple[Any, ...]] = []
         self._tunnels: dict[int, _Cached] = {}
         self._specs: tuple[TunnelSpec, ...] = ()
+        self._lacking = False
 
     def load(self, resources: Resources) -> tuple[TunnelSpec, ...]:
         """All tunnels by name, with their peers in the order in which they were added."""
@@ -112,35 +131,40 @@ class SpecCache:
         if store is not self._store:
             self._store, self._seen, self._tunnels, self._specs = store, [], {}, ()
         seen = store.query("SELECT id, revision FROM tunnels ORDER BY name")
-        if seen != self._seen:
+        if seen != self._seen or (self._lacking and resources.secrets.unavailable() is None):
             self._tunnels = {row: self._fresh(resources, row, revision) for row, revision in seen}
             self._specs = tuple(cached.spec for cached in self._tunnels.values())
+            self._lacking = any(cached.lacking for cached in self._tunnels.values())
             self._seen = seen
         return self._specs
 
     def _fresh(self, resources: Resources, row: int, revision: int) -> _Cached:
         cached = self._tunnels.get(row)
-        if cached and cached.revision == revision:
+        if cached and cached.revision == revision and not (self._lacking and cached.lacking):
             return cached
         rows: Rows = frozenset(resources.store.query("SELECT id, revision FROM peers WHERE tunnel = ?", row))
         known = {row: cached.peers[row] for row, _ in rows & cached.rows} if cached else {}
+        known = {
+            row: peer for row, peer in known.items() if not (peer.preshared_key and peer.preshared_key.why)
+        }
         read = _read_peers(resources, row, [row for row, _ in rows if row not in known])
         peers = dict(sorted((known | read).items()))
-        return _Cached(revision, _read_tunnel(resources, row, tuple(peers.values())), rows, peers)
+        spec = _read_tunnel(resources, row, tuple(peers.values()), cached.spec if cached else None)
+        return _Cached(revision, spec, rows, peers)
 
 
-def _read_tunnel(resources: Resources, row: int, peers: tuple[PeerSpec, ...]) -> TunnelSpec:
-    private_key = resources.secrets.get(_private_name(row))
+def _read_tunnel(
+    resources: Resources, row: int, peers: tuple[PeerSpec, ...], before: TunnelSpec | None
+) -> TunnelSpec:
     columns = resources.store.query(f"SELECT {_TUNNEL} FROM tunnels WHERE id = ?", row)[0]  # noqa: S608
     name, number, interface, public, port, addresses, active, mtu, exit_, endpoint, dns, *more = columns
     host_dns, fwmark, table, generation, created = more
-    if private_key is None:
-        raise _lost(_private_name(row), name)
+    same = before is not None and before.public_key == public and not before.private_key.why
     return TunnelSpec(
         name=name,
         number=number,
         interface=interface,
-        private_key=PrivateKey(private_key),
+        private_key=before.private_key if before and same else _private_key(resources, row, name, public),
         public_key=PublicKey(public),
         listen_port=port,
         addresses=tuple(addresses.split()),
@@ -164,17 +188,16 @@ def _read_peers(resources: Resources, tunnel: int, wanted: Sequence[int]) -> dic
     if len(wanted) < MANY:
         select = f"SELECT id, {_PEER} FROM peers WHERE id = ?"  # noqa: S608
         rows = [columns for row in wanted for columns in store.query(select, row)]
-        names = [_preshared_name(tunnel, row) for row in wanted]
-        keys = {name: key for name in names if (key := secrets.get(name)) is not None}
+        keys: Mapping[str, bytes] = {}
     else:
         every = store.query(f"SELECT id, {_PEER} FROM peers WHERE tunnel = ?", tunnel)  # noqa: S608
         among = set(wanted)
         rows = [columns for columns in every if columns[0] in among]
-        keys = dict(secrets.get_many(f"tunnel/{tunnel}/preshared/"))
-    return {columns[0]: _peer_of(tunnel, columns, keys) for columns in rows}
+        keys = _all_preshared(secrets, tunnel)
+    return {columns[0]: _peer_of(secrets, tunnel, columns, keys) for columns in rows}
 
 
-def _peer_of(tunnel: int, columns: tuple[Any, ...], keys: Mapping[str, bytes]) -> PeerSpec:
+def _peer_of(secrets: Secrets, tunnel: int, columns: tuple[Any, ...], keys: Mapping[str, bytes]) -> PeerSpec:
     row, name, public, enabled, addresses, allowed, has_preshared, has_private, *more = columns
     endpoint, since, keepalive, config_allowed, config_dns, config_keepalive, created = more
     return PeerSpec(
@@ -183,7 +206,9 @@ def _peer_of(tunnel: int, columns: tuple[Any, ...], keys: Mapping[str, bytes]) -
         enabled=bool(enabled),
         addresses=tuple(addresses.split()),
         allowed_ips=frozenset(allowed.split()),
-        preshared_key=PresharedKey(_present(keys, tunnel, row, name)) if has_preshared else None,
+        preshared_key=_preshared_key(secrets, _preshared_name(tunnel, row), name, keys)
+        if has_preshared
+        else None,
         has_private_key=bool(has_private),
         endpoint=parse_endpoint(endpoint) if endpoint else None,
         endpoint_since=since,
@@ -207,15 +232,32 @@ def _peer_private_name(tunnel: int, peer: int) -> str:
     return f"tunnel/{tunnel}/peer-private/{peer}/key"
 
 
-def _present(keys: Mapping[str, bytes], tunnel: int, row: int, owner: str) -> bytes:
-    name = _preshared_name(tunnel, row)
-    if name not in keys:
-        raise _lost(name, owner)
-    return keys[name]
+def _private_key(resources: Resources, row: int, owner: str, public: bytes) -> PrivateKey:
+    try:
+        return PrivateKey(_present(resources.secrets.get(_private_name(row)), _private_name(row), owner))
+    except _ABSENT as why:
+        return AbsentPrivateKey(why, PublicKey(public))
 
 
-def _lost(secret: str, owner: str) -> StoreError:
-    return StoreError(f"the secret '{secret}' of '{owner}' is not in the store", "restore a back-up")
+def _preshared_key(secrets: Secrets, name: str, owner: str, keys: Mapping[str, bytes]) -> PresharedKey:
+    try:
+        return PresharedKey(_present(keys.get(name) or secrets.get(name), name, owner))
+    except _ABSENT as why:
+        return AbsentPresharedKey(why)
+
+
+def _all_preshared(secrets: Secrets, tunnel: int) -> Mapping[str, bytes]:
+    """The preshared keys of a tunnel by name; none where one is damaged: then each is tried by itself."""
+    try:
+        return secrets.get_many(f"tunnel/{tunnel}/preshared/")
+    except _ABSENT:
+        return {}
+
+
+def _present(key: bytes | None, name: str, owner: str) -> bytes:
+    if key is None:
+        raise DamagedSecret(f"the secret '{name}' of '{owner}' is not in the store", "restore a back-up")
+    return key
 
 
 # Writing: inside engine.change(), which is a transaction of the store ------------------------------
@@ -230,7 +272,8 @@ def put_tunnel(resources: Resources, spec: TunnelSpec) -> None:
         *(spec.fwmark, spec.table, spec.generation, spec.created_at),
     )
     resources.store.execute(_upsert("tunnels", _TUNNEL, "name"), *columns)
-    resources.secrets.put(_private_name(_row_of(resources.store, spec.name)), spec.private_key)
+    if not spec.private_key.why:
+        resources.secrets.put(_private_name(_row_of(resources.store, spec.name)), spec.private_key)
 
 
 def delete_tunnel(resources: Resources, name: str) -> None:
@@ -262,10 +305,10 @@ def put_peer(
     store.execute(_upsert("peers", f"tunnel, {_PEER}", "tunnel, name"), *columns)
     _touch(store, owner)
     row = _peer_row(store, owner, spec.name)
-    if spec.preshared_key is not None:
-        resources.secrets.put(_preshared_name(owner, row), spec.preshared_key)
-    else:
+    if spec.preshared_key is None:
         resources.secrets.delete(_preshared_name(owner, row))
+    elif not spec.preshared_key.why:
+        resources.secrets.put(_preshared_name(owner, row), spec.preshared_key)
     if private_key is not None:
         resources.secrets.put(_peer_private_name(owner, row), private_key)
 

@@ -265,6 +265,8 @@ def _shown(value: object) -> str:
 def _set_active(engine: Engine, name: str, active: bool) -> None:
     tunnel = engine.specs().tunnel(name)
     if tunnel.active != active:
+        if active:
+            tunnel.private_key.need()
         with engine.change():
             tables.put_tunnel(engine.resources, msgspec.structs.replace(tunnel, active=active))
             engine.journal(name, "tunnel activated" if active else "tunnel deactivated")

@@ -31,7 +31,7 @@ from resource_wireguard.host.state import (
 )
 from resource_wireguard.model.keys import PrivateKey
 from resource_wireguard.model.net import Endpoint
-from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import NOTHING_FURTHER, Further, PeerSpec, Specs, TunnelSpec
 
 NOW = 1_000_000.0
 PRIVATE = PrivateKey(b"p" * 32)
@@ -60,8 +60,11 @@ def peer(name: str = "phone", *allowed: str, endpoint: str | None = None, **more
     return PeerSpec(name=name, public_key=key_of(name), allowed_ips=frozenset(allowed), endpoint=told, **more)
 
 
-def compiled(*tunnels: TunnelSpec, facts: Facts | None = None) -> HostState:
-    return build(compile_tunnels(Specs({"tunnel": tunnels}), facts or Facts(NOW)))
+def compiled(
+    *tunnels: TunnelSpec, facts: Facts | None = None, further: Further = NOTHING_FURTHER
+) -> HostState:
+    specs = Specs({"tunnel": tunnels, "rotate": {tunnel.name: further for tunnel in tunnels}})
+    return build(compile_tunnels(specs, facts or Facts(NOW)))
 
 
 def facts_of(name: str = "phone", **more: Any) -> Facts:
@@ -223,6 +226,12 @@ def test_nft_lists_our_rules_word_for_word() -> None:
         ),
     )
     (table,) = state.of(Table).values()
+    script, listed = listed_by_nft(table)
+    assert listed == script
+
+
+def listed_by_nft(table: Table) -> tuple[list[str], list[str]]:
+    """A table as we write it, and as nft lists it then."""
     script = f"table {table.family} {NFT_TABLE} {{\n"
     for chain, rules in table.chains:
         lines = "".join(f"\t\t{line}\n" for line in (chain.hook, *rules))
@@ -230,7 +239,7 @@ def test_nft_lists_our_rules_word_for_word() -> None:
     argv = ["unshare", "-n", "sh", "-c", f"nft -f - && nft -s -y -p list table {table.family} {NFT_TABLE}"]
     done = subprocess.run(argv, input=script + "}\n", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if line] == (script + "}").splitlines()
+    return (script + "}").splitlines(), [line for line in done.stdout.splitlines() if line]
 
 
 def test_an_exit_masquerades_never_into_itself_and_forwards() -> None:

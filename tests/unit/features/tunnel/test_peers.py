@@ -66,7 +66,7 @@ def test_a_forgotten_key_is_printed_once(call: Call, engine: Engine, home: Any) 
     assert added["peer"]["config_held"] is False
     assert "PrivateKey" not in values_of(call("peer.config", tunnel="home", name="phone")["config"])
     kept = {name for (name,) in engine.resources.store.query("SELECT name FROM secrets")}
-    assert kept == {"proof", "tunnel/1/private", "tunnel/1/preshared/1/key"}
+    assert kept == {"tunnel/1/private", "tunnel/1/preshared/1/key"}
 
 
 def test_the_config_is_the_same_later(call: Call, home: Any) -> None:

@@ -12,7 +12,7 @@ from tests.unit.worlds import key_of
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
-from resource_wireguard.errors import StoreError
+from resource_wireguard.errors import DamagedSecret
 from resource_wireguard.features.tunnel.tables import (
     MANY,
     SpecCache,
@@ -196,11 +196,34 @@ def test_keys_go_with_their_owner(resources: Resources) -> None:
     assert resources.store.query("SELECT count(*) FROM peers") == [(0,)]
 
 
-def test_a_tunnel_whose_key_was_taken_out_is_a_clear_error(resources: Resources) -> None:
+def test_a_key_that_was_taken_out_is_absent_and_says_so(resources: Resources) -> None:
     put_tunnel(resources, TUNNEL)
     resources.secrets.delete("tunnel/1/private")
-    with pytest.raises(StoreError, match="'tunnel/1/private' of 'home'"):
-        fresh(resources)
+    (tunnel,) = fresh(resources)
+    assert tunnel.private_key.public() == TUNNEL.public_key
+    with pytest.raises(DamagedSecret, match="'tunnel/1/private' of 'home'"):
+        tunnel.private_key.reveal()
+
+
+@pytest.mark.parametrize("peers", [3, MANY + 1])
+def test_one_damaged_key_is_absent_and_the_others_are_there(resources: Resources, peers: int) -> None:
+    put_tunnel(resources, TUNNEL)
+    for number in range(peers):
+        spec = msgspec.structs.replace(SITE, name=f"p{number}", public_key=key_of(f"{number}"))
+        put_peer(resources, "home", spec)
+    resources.store.execute(
+        "UPDATE secrets SET sealed = substr(sealed, 1, 20) WHERE name = 'tunnel/1/preshared/2/key'"
+    )
+    (tunnel,) = fresh(resources)
+    absent = [peer for peer in tunnel.peers if peer.preshared_key != SITE.preshared_key]
+    assert [peer.name for peer in absent] == ["p1"]
+    with pytest.raises(DamagedSecret, match=r"'tunnel/1/preshared/2/key' .* altered"):
+        absent[0].preshared_key.reveal()
+    before = resources.store.query("SELECT sealed FROM secrets WHERE name = 'tunnel/1/preshared/2/key'")
+    put_peer(resources, "home", msgspec.structs.replace(absent[0], keepalive=7))
+    assert before == resources.store.query(
+        "SELECT sealed FROM secrets WHERE name = 'tunnel/1/preshared/2/key'"
+    ), "what stands for a key is never kept as one"
 
 
 def test_the_site_seed_is_drawn_once(resources: Resources) -> None:

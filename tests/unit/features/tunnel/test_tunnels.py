@@ -144,7 +144,7 @@ def test_an_interface_that_stays_is_told(call: Call, host: FakeHost, home: Any) 
 def test_a_deleted_tunnel_frees_all_it_had(call: Call, engine: Engine, home: Any) -> None:
     call("peer.add", tunnel="home", name="phone")
     assert call("tunnel.delete", name="home") == {"name": "home"}
-    assert engine.resources.store.query("SELECT name FROM secrets") == [("proof",)]
+    assert engine.resources.store.query("SELECT name FROM secrets") == []
     again = call("tunnel.create", name="home")
     assert (again["addresses"], again["listen_port"]) == (home["addresses"], home["listen_port"])
     assert again["public_key"] != home["public_key"]
