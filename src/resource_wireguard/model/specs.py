@@ -118,7 +118,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def key_of(self, tunnel: TunnelSpec) -> PrivateKey:
         """Its own key, or its tunnel's."""
-        return self.private_key or tunnel.private_key
+        return tunnel.private_key if self.private_key is None else self.private_key
 
 
 class Further(msgspec.Struct, frozen=True):

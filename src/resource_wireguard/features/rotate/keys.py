@@ -92,7 +92,7 @@ def finish(engine: Engine, rotation: Rotation, outcome: str) -> None:
     if device is None:
         tables.end(resources, rotation, "its device is gone")
         return
-    device.private_key.need()
+    device.key_of(tunnel).need()
     tables.delete_device(resources, device.interface)
     engine.tunnels.put_tunnel(resources, _promoted(tunnel, device))
     tables.retire(resources, rotation, outcome, tunnel.private_key)
