@@ -66,8 +66,10 @@ def two_sites(lab: Lab, **more: Any) -> Iterator[tuple[Site, Site]]:
     try:
         yield a, b
     finally:
-        a.agent.end()
-        b.agent.end()
+        for site in (a, b):
+            if site.agent.process.poll() is not None:
+                site.agent.start()  # to take its tunnel down
+            site.agent.end()
 
 
 def agree(a: Site, b: Site) -> bool:
@@ -88,6 +90,7 @@ def test_the_keys_of_a_tunnel_change_without_losing_a_packet(
     with two_sites(lab, a_knows_where=a_knows_where) as (a, b):
         site = a if turning == "a" else b
         before = site.shown()["public_key"]
+        assert b.namespace.ping(A_INSIDE)
         with (
             Pinger(b.namespace, A_INSIDE, per_second=200) as there,
             Pinger(a.namespace, B_INSIDE, 200) as back,

@@ -36,11 +36,8 @@ from resource_wireguard.model.specs import Specs
 
 log = logging.getLogger(__name__)
 
-ANSWER_WITHIN = 2.0
-"""Seconds for an answer: one that has to make a device first takes some tenths of one."""
-
-AGAIN_FIRST, AGAIN_MOST = 0.1, 60.0
-"""Seconds to wait for an answer, and as long again until it is asked for again; doubled each time."""
+AGAIN_FIRST, AGAIN_MOST = 0.2, 60.0
+"""Seconds until what was not answered is said again; doubled each time."""
 
 NOT_YET_MOST = 0.5
 """Seconds until it is asked again after an answer that it is not so yet."""
@@ -205,7 +202,7 @@ class Conversation:
                 if isinstance(answer, NotYet):
                     log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)
                     pause = min(pause, NOT_YET_MOST)
-            await asyncio.sleep(pause)
+                    await asyncio.sleep(pause)
             pause = min(pause * 2, AGAIN_MOST)
 
     async def _ask(self, identity: str, telling: Telling, seconds: float) -> Heard | NotYet | None:
@@ -217,7 +214,7 @@ class Conversation:
             for ear, transport in self._ears.items():
                 if (ear[0], ear[2]) == (telling.interface, telling.source):
                     transport.sendto(encode(Statement(VERSION, identity, keys)), (telling.destination, PORT))
-            return await asyncio.wait_for(answer, min(seconds, ANSWER_WITHIN))
+            return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
             return None
         finally:

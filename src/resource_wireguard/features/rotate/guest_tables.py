@@ -4,7 +4,7 @@ All of it is what was learned, not what the user said: undo and back-ups leave i
 the other side says it again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -131,6 +131,15 @@ def delete_guest(store: Store, tunnel: str, peer: str, key: PublicKey) -> None:
     store.execute("DELETE FROM rotation_sides WHERE interface NOT IN (SELECT side FROM rotation_guests)")
 
 
+def delete_settled(store: Store, tunnel: str) -> None:
+    """Send the guests away whose key is the peer's own by now: they have another place to be met at."""
+    settled = [g for g in guests(store) if g.tunnel == tunnel]
+    own = {(name, peer): key for name, peer, key, _ in _known_keys(store)}
+    for guest in settled:
+        if own[tunnel, guest.peer] == guest.public_key:
+            delete_guest(store, tunnel, guest.peer, guest.public_key)
+
+
 def heard(store: Store) -> Mapping[tuple[str, str], HeardOf]:
     """What the agents of peers have heard of our keys, by tunnel and peer."""
     rows = store.query(
@@ -152,8 +161,8 @@ def put_heard(store: Store, entry: HeardOf) -> None:
     )
 
 
-def side_devices(store: Store) -> dict[str, tuple[DeviceSpec, ...]]:
-    """The side devices of each tunnel with the guests on them."""
+def side_devices(store: Store) -> list[tuple[str, float, DeviceSpec]]:
+    """The side devices with the guests on them, each with its tunnel and since when it is there."""
     known = {(tunnel, peer): rest for tunnel, peer, *rest in _known_keys(store)}
     seats: dict[str, list[Seat]] = {}
     for guest in guests(store):
@@ -167,18 +176,21 @@ def side_devices(store: Store) -> dict[str, tuple[DeviceSpec, ...]]:
             keepalive=keepalive if guest.public_key == official else KEEPALIVE_NEW,
         )
         seats.setdefault(guest.side.interface, []).append(seat)
-    found: dict[str, tuple[DeviceSpec, ...]] = {}
     keys = dict(store.query("SELECT name, public_key FROM tunnels"))
-    for side in sides(store):
-        device = DeviceSpec(
-            interface=side.interface,
-            private_key=None,
-            public_key=PublicKey(keys[side.tunnel]),
-            listen_port=side.listen_port,
-            seats=tuple(seats.get(side.interface, ())),
-        )
-        found[side.tunnel] = (*found.get(side.tunnel, ()), device)
-    return found
+    return [
+        (side.tunnel, seats[side.interface][0].endpoint_since, _device(side, keys, seats[side.interface]))
+        for side in sides(store)
+    ]
+
+
+def _device(side: Side, keys: Mapping[str, bytes], seats: Sequence[Seat]) -> DeviceSpec:
+    return DeviceSpec(
+        interface=side.interface,
+        private_key=None,
+        public_key=PublicKey(keys[side.tunnel]),
+        listen_port=side.listen_port,
+        seats=tuple(seats),
+    )
 
 
 def awaited(

@@ -68,8 +68,10 @@ CREATE TABLE rotation_seats (
 beside a rotation of somebody else. A seat without a device is on the tunnel's first one."""
 
 _DEVICES = """
-SELECT d.id, t.id, t.name, d.interface, d.public_key, d.listen_port, d.endpoint, d.own_seats, d.rotation
-FROM rotation_devices d JOIN tunnels t ON t.id = d.tunnel ORDER BY d.id"""
+SELECT d.id, t.id, t.name, d.interface, d.public_key, d.listen_port, d.endpoint, d.own_seats, d.rotation,
+    r.started_at
+FROM rotation_devices d JOIN tunnels t ON t.id = d.tunnel LEFT JOIN rotations r ON r.id = d.rotation
+ORDER BY d.id"""
 _SEATS = """
 SELECT s.id, t.id, t.name, s.device, p.id, p.name, s.public_key, s.has_private_key, s.has_preshared_key,
     s.endpoint, s.endpoint_since, s.keepalive, s.holds
@@ -145,26 +147,33 @@ def _further(
     for row in seats:
         where = on_first.setdefault(row[2], []) if row[3] is None else on_device.setdefault(row[3], [])
         where.append(_seat(opened, row))
-    found: dict[str, list[DeviceSpec]] = {}
+    found: dict[str, list[tuple[float, DeviceSpec]]] = {}
     for row in devices:
         device = _device(opened, row, tuple(on_device.get(row[0], ())))
         awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
-        found.setdefault(row[2], []).append(replace(device, awaited=awaited))
-    for name, more in sides.items():
-        found.setdefault(name, []).extend(more)
+        found.setdefault(row[2], []).append((row[9] or 0.0, replace(device, awaited=awaited)))
+    for name, since, side in sides:
+        found.setdefault(name, []).append((since, side))
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
     return {
         name: Further(
-            tuple(found.get(name, ())), tuple(on_first.get(name, ())), frozenset(gone.get(name, ()))
+            tuple(device for _, device in sorted(found.get(name, ()), key=_age)),
+            tuple(on_first.get(name, ())),
+            frozenset(gone.get(name, ())),
         )
         for name in {*found, *on_first, *gone}
     }
 
 
+def _age(entry: tuple[float, DeviceSpec]) -> float:
+    """Devices are places in the order in which they came: a peer has left those before its latest one."""
+    return entry[0]
+
+
 def _device(opened: Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
-    number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation = row
+    number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation, _ = row
     return DeviceSpec(
         interface=interface,
         private_key=opened.private(_device_secret(tunnel, number), PublicKey(public_key)),

@@ -29,6 +29,9 @@ class Whereabouts(msgspec.Struct, frozen=True):
     left: frozenset[Place] = frozenset()
 
 
+FIRST_GUESS = -1.0
+"""As endpoint_since: a new session may come from another port than the old one, and that is then right."""
+
 AT_HOME = Whereabouts()
 
 
@@ -55,7 +58,8 @@ def sitting(
     if device.seats is None:
         staged, awaited = _by_peer(further.seats), dict(device.awaited)
         for peer in peers:
-            yield peer, (_called(peer, awaited.get(peer.name)), *staged.get(peer.name, ()))
+            here = _called(peer, awaited.get(peer.name)) if device.successor else peer
+            yield peer, (here, *staged.get(peer.name, ()))
         return
     seats = _by_peer(device.seats)
     for peer in peers:
@@ -64,8 +68,10 @@ def sitting(
 
 
 def _called(peer: PeerSpec, endpoint: Endpoint | None) -> PeerSpec:
-    """A peer that awaits the device is called at once, and until it is there."""
-    return replace(peer, endpoint=endpoint, endpoint_since=0.0, keepalive=1) if endpoint else peer
+    """A peer that awaits the device is called at once, and until it is there; of others we can only guess."""
+    if endpoint:
+        return replace(peer, endpoint=endpoint, endpoint_since=0.0, keepalive=1)
+    return replace(peer, endpoint_since=FIRST_GUESS) if peer.endpoint else peer
 
 
 def _sharing(peer: PeerSpec, seat: Seat) -> Seat:
