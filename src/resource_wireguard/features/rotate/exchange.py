@@ -233,7 +233,8 @@ def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int]
 
 
 def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
-    """Whether the old key of a tunnel has no use any more: all have moved, or the overlap is over."""
+    """Whether the old key of a tunnel has no use any more: all have moved, and what we send to them too, as
+    a pass has left it; or the overlap is over."""
     running = [
         r for r in own_tables.rotations(engine.resources.store, tunnel.name, running=True) if not r.peer
     ]
@@ -241,7 +242,7 @@ def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
         return False
     moved = who_moved(engine.last_specs, engine.last.facts, tunnel, running[0])
     over = running[0].deadline is not None and engine.resources.clock.now() >= running[0].deadline
-    return over or all(moved.values())
+    return over or (all(moved.values()) and not engine.last.drift_of(tunnel.name))
 
 
 def _telling(
