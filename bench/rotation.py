@@ -94,8 +94,21 @@ def measured(work: str, a: Namespace, b: Namespace, rotate: Callable[[], list[fl
     finally:
         seen = traffic.end()
     per_rotation = tuple(_by_rotation(lost, begun) for lost in seen["lost"])
+    for way, lost in zip(("A→B", "B→A"), seen["lost"], strict=True):
+        _tell_of(way, lost, begun)
     stalls = tuple(max((_own(stall, seen["pauses"]) for stall in way), default=0.0) for way in seen["stalls"])
     return Result(work, per_rotation, stalls, seen["seconds"], seen["sent"])
+
+
+def _tell_of(way: str, lost: Sequence[float], begun: Sequence[float]) -> None:
+    """In which rotation, and how long after it began, packets were lost."""
+    found: dict[int, list[float]] = {}
+    for at in lost:
+        found.setdefault(bisect_right(begun, at), []).append(at)
+    for number, times in found.items():
+        since = begun[number - 1] if number else times[0]
+        moments = f"{times[0] - since:.2f} to {times[-1] - since:.2f} s"
+        print(f"{way}: {len(times)} lost {moments} after rotation {number} began", file=sys.stderr)
 
 
 def _by_rotation(lost: Sequence[float], begun: Sequence[float]) -> tuple[int, ...]:
