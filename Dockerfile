@@ -1,8 +1,14 @@
 # The agent in a container, as 'manage install --runtime docker' builds and runs it: docs/docker.md.
 # 'docker build .' does, too. Wheels in wheels/ (scripts/wheels) are taken instead of asking an index.
 
-FROM debian:bookworm-slim AS build
-RUN apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv
+FROM debian:bookworm-slim AS host
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 nftables wireguard-go \
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM host AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 COPY . /source
 WORKDIR /source
 # Every file is checked against the lock, wherever it comes from.
@@ -14,11 +20,7 @@ RUN python3 -m venv /build \
     && python3 -m venv --without-pip /opt/resource-wireguard \
     && /build/bin/pip --python /opt/resource-wireguard/bin/python install resource-wireguard
 
-FROM debian:bookworm-slim
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 nftables wireguard-go \
-    && apt-get clean \
-    && rm -rf /var/lib/apt/lists/*
+FROM host
 COPY --from=build /opt/resource-wireguard /opt/resource-wireguard
 ENV PATH=/opt/resource-wireguard/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 CONFIG_DIR=/var/lib/wireguard
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD resource-wireguard status --fast >/dev/null || exit 1

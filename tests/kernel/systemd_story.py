@@ -85,6 +85,29 @@ def does_its_work_under_all_restrictions() -> None:
     assert "masquerade" in run("nft", "list", "table", "inet", "resource-wireguard")
 
 
+def the_master_key_comes_from_systemd() -> None:
+    """As docs/keys.md has it."""
+    sealed, drop_in = Path("/etc/credstore.encrypted/wireguard.master"), DROP_IN.with_name("key.conf")
+    for path in (sealed, drop_in):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = CONFIG_DIR / "a key"
+    key.write_bytes(os.urandom(32))
+    run("systemd-creds", "encrypt", "--with-key=host", "--name=wireguard.master", str(key), str(sealed))
+    key.unlink()
+    drop_in.write_text(f"[Service]\nLoadCredentialEncrypted=wireguard.master:{sealed}\n")
+    run("systemctl", "daemon-reload")
+    before = link()
+    manage("restart")
+    assert "credential wireguard.master" in cli("keys", "rekey", "--to", "credential")
+    assert not (CONFIG_DIR / "master.key").exists()
+    manage("restart")
+    assert "healthy" in cli("status")
+    assert link() == before
+    cli("keys", "rekey", "--to", "file")
+    drop_in.unlink()
+    run("systemctl", "daemon-reload")
+
+
 def tunnels_outlive_restart_and_death() -> None:
     before = link()
     run("systemctl", "restart", UNIT)
@@ -97,7 +120,7 @@ def tunnels_outlive_restart_and_death() -> None:
 
 
 def an_agent_that_hangs_is_replaced() -> None:
-    DROP_IN.parent.mkdir(parents=True)
+    DROP_IN.parent.mkdir(parents=True, exist_ok=True)
     DROP_IN.write_text("[Service]\nWatchdogSec=6\n")
     run("systemctl", "daemon-reload")
     manage("restart")
@@ -127,6 +150,29 @@ def an_engine_in_user_space_outlives_the_unit() -> None:
     assert "healthy" in cli("status")
 
 
+def network_namespaces_come_with_a_wider_unit_and_outlive_it() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "resource_wireguard", "namespace", "create", "work", "home", "--netns"],
+        capture_output=True,
+        text=True,
+    )
+    assert (refused.returncode, "--allow-netns" in refused.stderr) == (1, True), refused.stderr
+    manage("install", "--allow-netns")
+    manage("restart")
+    assert "healthy" in cli("status")
+    cli("interface", "create", "work")
+    cli("namespace", "create", "work", "work", "--netns")
+    inside = "wg-work" in run("ip", "-n", "wg-work", "-brief", "link")
+    assert inside, "an interface that the host sees under /run/netns"
+    assert cli("namespace", "exec", "work", "--", "id", "-u") == "0\n"
+    index = Path("/run/netns/wg-work").stat().st_ino
+    run("systemctl", "restart", UNIT)
+    assert Path("/run/netns/wg-work").stat().st_ino == index
+    assert "healthy" in cli("status")
+    cli("namespace", "delete", "work", "--force")
+    assert not Path("/run/netns/wg-work").exists()
+
+
 def uninstall_leaves_nothing() -> None:
     manage("uninstall", "--force")
     assert (link(), engines()) == (None, [])
@@ -141,10 +187,12 @@ def uninstall_leaves_nothing() -> None:
 STORY = (
     is_installed_and_runs_with_two_capabilities,
     does_its_work_under_all_restrictions,
+    the_master_key_comes_from_systemd,
     tunnels_outlive_restart_and_death,
     an_agent_that_hangs_is_replaced,
     stop_takes_the_tunnels_down,
     an_engine_in_user_space_outlives_the_unit,
+    network_namespaces_come_with_a_wider_unit_and_outlive_it,
     uninstall_leaves_nothing,
 )
 

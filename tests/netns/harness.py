@@ -361,7 +361,11 @@ class Pinger:
     def __enter__(self) -> "Pinger":
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: self.answered or not self._pause, what=f"first answer from {self._address}")
+        try:
+            wait_until(lambda: self.answered or not self._pause, what=f"first answer from {self._address}")
+        except AssertionError:
+            self.__exit__()  # threads that nobody ends would keep the tests from ending
+            raise
         return self
 
     def stop(self) -> None:
@@ -435,6 +439,10 @@ class Agent:
     process: subprocess.Popen[bytes] | None = None
     commands: Path | None = None
     """Where an installed product's command lies; None runs the source."""
+    unprivileged: bool = False
+    """With the capabilities of its systemd unit alone."""
+    own_mounts: bool = True
+    """ip-netns(8) gives a program mounts of its own; without them, what it mounts all of the host sees."""
 
     @property
     def socket_path(self) -> Path:
@@ -473,7 +481,10 @@ class Agent:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it without waiting."""
         self.config_dir.mkdir(mode=0o700, exist_ok=True)
-        argv = ["ip", "netns", "exec", self.namespace.name, *self.program(), "agent"]
+        name = self.namespace.name
+        enter = ["ip", "netns", "exec", name] if self.own_mounts else ["nsenter", f"--net=/run/netns/{name}"]
+        bounds = ["setpriv", "--bounding-set", "-all,+net_admin,+net_raw"] if self.unprivileged else []
+        argv = [*enter, *bounds, *self.program(), "agent"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 argv,

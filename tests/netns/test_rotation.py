@@ -5,12 +5,15 @@ careful person or another agent does; or, as a phone, on the interface it has.
 """
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
-from tests.netns.harness import Agent, Lab, Pinger, picture, plain_peer, wait_until
+from tests.netns.harness import SLOWNESS, Agent, Lab, Pinger, picture, plain_peer, wait_until
 
 PER_SECOND = 500
+
+Remark = Callable[[str], None]
 
 
 @pytest.fixture
@@ -41,6 +44,25 @@ def pinging_both_ways(
                 pinger.stop()
 
 
+@pytest.fixture
+def remark(record_property: Callable[[str, object], None]) -> Remark:
+    """Says something in the table at the end."""
+    return lambda text: record_property("remark", text)
+
+
+def told(*pingers: Pinger) -> str:
+    """What was sent each way, and what of it was lost."""
+    sent, lost = ", ".join(str(len(p.sent)) for p in pingers), ", ".join(str(p.lost) for p in pingers)
+    silence = max(pinger.longest_silence() for pinger in pingers)
+    return f"{sent} pings, {lost} lost, longest silence {1000 * silence:.0f} ms"
+
+
+def missed(pinger: Pinger, steps: dict[str, float]) -> list[str]:
+    """When what was lost had been sent, in seconds after each step of a test."""
+    lost = [at for number, at in pinger.sent.items() if number not in pinger.answered]
+    return [", ".join(f"{at - then:+.3f} s {step}" for step, then in steps.items()) for at in lost]
+
+
 def network_of(home: dict) -> str:
     return own(home["addresses"]).rpartition(".")[0] + ".0/24"
 
@@ -56,7 +78,7 @@ def ended(server: Agent, name: str) -> bool:
 
 @pytest.mark.parametrize("strict", [False, True], ids=["", "strict-reverse-path"])
 def test_a_generation_comes_and_the_old_one_goes_without_a_lost_packet(
-    server: Agent, lab: Lab, home: dict, engine: str, strict: bool
+    server: Agent, lab: Lab, home: dict, engine: str, strict: bool, remark: Remark
 ) -> None:
     name, hub, network = home["name"], own(home["addresses"]), network_of(home)
     added = server.call("peer.add", tunnel=name, name="laptop")
@@ -65,20 +87,26 @@ def test_a_generation_comes_and_the_old_one_goes_without_a_lost_packet(
     strictness = f"{int(strict)}"
     for which in ("all", "default", home["interface"]):
         lab.server.exec("sysctl", "-qw", f"net.ipv4.conf.{which}.rp_filter={strictness}")
+    steps = {}
     with contextlib.ExitStack() as interfaces:
         old = interfaces.enter_context(plain_peer(lab.laptop, by_hand(added["config"]), engine))
         lab.laptop.ip(f"route replace {network} dev {old}")
         with pinging_both_ways(lab, hub, address) as (up, down):
+            steps["begin"] = time.monotonic()
             server.call("rotate.keys", tunnel=name)
             config = server.call("peer.config", tunnel=name, name="laptop")["config"]
             new = interfaces.enter_context(plain_peer(lab.laptop, by_hand(config), engine))
             wait_until(lambda: moved(server, name), what="the laptop's handshake with the new key")
             wait_until(lambda: address in lab.server.routes(f"{home['interface']}r"))
+            steps["the laptop goes over"] = time.monotonic()
             lab.laptop.ip(f"route replace {network} dev {new}")
             wait_until(lambda: ended(server, name), what="the end of the rotation")
+            steps["the old device is gone"] = time.monotonic()
             wait_until(lambda: len(up.sent) > 4 * PER_SECOND)
-            lab.laptop.ip(f"link set {old} down")
-        assert (up.lost, down.lost) == (0, 0), (len(up.sent), len(down.sent))
+        remark(f"a new generation: {told(up, down)}")
+        assert (up.lost, down.lost) == (0, 0), (missed(up, steps), missed(down, steps))
+        lab.laptop.ip(f"link set {old} down")
+        assert lab.laptop.ping(hub)
     assert lab.server.link(home["interface"]) is None
     assert server.settled()
     (tunnel,) = server.call("tunnel.list", filter=name)
@@ -86,7 +114,7 @@ def test_a_generation_comes_and_the_old_one_goes_without_a_lost_packet(
 
 
 def test_a_phone_that_swaps_its_config_misses_what_comes_while_it_is_looked_for(
-    server: Agent, lab: Lab, home: dict, engine: str
+    server: Agent, lab: Lab, home: dict, engine: str, remark: Remark
 ) -> None:
     """One interface, and a new key for the hub in place of the old one: who looks often loses little."""
     name, hub, network = home["name"], own(home["addresses"]), network_of(home)
@@ -102,8 +130,12 @@ def test_a_phone_that_swaps_its_config_misses_what_comes_while_it_is_looked_for(
                 line for line in config.splitlines() if not line.startswith(("Address", "MTU", "DNS"))
             ]
             lab.laptop.exec("wg", "setconf", phone, "/dev/stdin", stdin="\n".join(stripped))
+            changed = time.monotonic()
+            for pinger in (up, down):
+                wait_until(lambda: pinger.answers_since(changed), 1.5 * SLOWNESS, "an answer")  # noqa: B023
             wait_until(lambda: ended(server, name), what="the end of the rotation")
             wait_until(lambda: len(up.sent) > 400)
+        remark(f"a phone that swaps its config: {told(up, down)}")
         assert max(up.longest_silence(), down.longest_silence()) < 1.5
     assert server.settled()
 
@@ -145,7 +177,7 @@ def test_a_new_agent_goes_on_where_a_killed_one_was(lab: Lab, engine: str) -> No
     agent = lab.agent(lab.namespace("other")).start()
     made = agent.make_tunnel(endpoint="192.0.2.1")
     agent.call("peer.add", tunnel=made["name"], name="laptop")
-    agent.call("rotate.keys", tunnel=made["name"], overlap=3)
+    agent.call("rotate.keys", tunnel=made["name"], overlap=4 * SLOWNESS)
     agent.kill()
     agent.start()
     (running,) = agent.call("rotate.status", tunnel=made["name"])[0]["running"]
@@ -157,7 +189,9 @@ def test_a_new_agent_goes_on_where_a_killed_one_was(lab: Lab, engine: str) -> No
     agent.end()
 
 
-def test_a_peer_takes_up_its_new_key(server: Agent, lab: Lab, home: dict, engine: str) -> None:
+def test_a_peer_takes_up_its_new_key(
+    server: Agent, lab: Lab, home: dict, engine: str, remark: Remark
+) -> None:
     name, hub = home["name"], own(home["addresses"])
     config = server.call("peer.add", tunnel=name, name="phone")["config"]
     with plain_peer(lab.laptop, config, engine) as phone:
@@ -169,7 +203,10 @@ def test_a_peer_takes_up_its_new_key(server: Agent, lab: Lab, home: dict, engine
         with Pinger(lab.laptop, hub, 100) as pinger:
             sent = len(pinger.sent)
             lab.laptop.exec("wg", "set", phone, "private-key", "/dev/stdin", stdin=private)
+            changed = time.monotonic()
+            wait_until(lambda: pinger.answers_since(changed), 1.5 * SLOWNESS, "an answer by the new key")
             wait_until(lambda: len(pinger.sent) > sent + 100)
+        remark(f"a peer that swaps its own key: {told(pinger)}")
         assert pinger.longest_silence() < 1.5
         wait_until(lambda: ended(server, name), what="the end of the grace")
         assert len(lab.server.wg(home["interface"]).peers) == 1

@@ -33,6 +33,11 @@ IMPORTERS = {
         "few hands on key material (at rest, on the wire, in a back-up), and most commands need none",
         lazily=True,
     ),
+    "ctypes": Importers(
+        ("system/syscalls.py",),
+        "calls without a type checker belong in one place, and most processes need none",
+        lazily=True,
+    ),
     "segno": Importers(
         ("cli/*.py", "features/*/cli/*.py"), "a QR code is a way to print, needed by one command", lazily=True
     ),
@@ -44,6 +49,11 @@ IMPORTERS = {
     "docker": Importers(
         ("system/docker.py",),
         "one place says what the daemon's refusals mean, and most commands never ask it",
+        lazily=True,
+    ),
+    "hvac": Importers(
+        ("store/vault.py",),
+        "one place says what a Vault's refusals mean, and only an agent that has one pays for it",
         lazily=True,
     ),
     "sqlite3": Importers(

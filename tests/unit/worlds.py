@@ -15,6 +15,7 @@ from resource_wireguard.host.state import (
     Chain,
     Device,
     Link,
+    NetNamespace,
     NftRule,
     Peer,
     PeerEndpoint,
@@ -91,15 +92,21 @@ def tunnel_piece(
     mtu: int = 1420,
     exit_: bool = False,
     engine: str = "kernel",
+    netns: bool = False,
 ) -> Piece:
-    """One tunnel with everything a tunnel can have: each kind of record at least once when exit_ is set."""
+    """One tunnel with everything a tunnel can have: each kind of record at least once when exit_ is set.
+
+    With netns it lies in a network namespace of its own.
+    """
     interface = f"wg-{name}"
+    place = f"wg-{name}" if netns else None
     records: list[Record] = [
-        Link(interface, name, engine, mtu),
+        *([NetNamespace(place, name)] if place else []),
+        Link(interface, name, engine, mtu, netns=place),
         Device(interface, private_key_of(name), port or 51820 + number, mark_of(number)),
         *peers,
         *(Address(interface, a.format(number=number)) for a in addresses),
-        *(Route(r.format(number=number), interface) for r in routes),
+        *(Route(r.format(number=number), interface, netns=place) for r in routes),
         Rule(RULE_PRIORITY_FIRST + number, 4, mark_of(number), mark_of(number), invert=True),
     ]
     if not exit_:
@@ -176,6 +183,7 @@ def worlds(draw: st.DrawFn) -> list[Piece]:
             port=draw(st.sampled_from([1000, 2000])) + number,
             mtu=draw(st.sampled_from([1380, 1420])),
             exit_=draw(st.booleans()),
+            netns=draw(st.booleans()),
         )
         for number, name in enumerate(draw(st.lists(st.sampled_from("abc"), unique=True)), start=1)
     ]

@@ -16,8 +16,8 @@ from resource_wireguard.errors import PermissionDenied
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.model.settings import Settings, settings_from
 from resource_wireguard.store.migrations import migrate
-from resource_wireguard.store.secrets import FileSecrets
 from resource_wireguard.store.sqlite import SqliteStore
+from resource_wireguard.store.vault_secrets import VaultSecrets
 from resource_wireguard.system.clock import SystemClock
 from resource_wireguard.system.dumps import forbid_core_dumps
 from resource_wireguard.system.linux import LinuxHost
@@ -59,7 +59,7 @@ def _engine(config_dir: Path, settings: Settings, host: Host, environment: Mappi
     credentials = Path(folder) if folder else None
     store = SqliteStore(config_dir / "state.db")
     migrate(store, features)
-    secrets = FileSecrets(store, config_dir / "master.key", credentials)
+    secrets = VaultSecrets(store, config_dir / "master.key", credentials)
     return Engine(Resources(store, secrets, host, SystemClock(), settings), features)
 
 

@@ -1,5 +1,6 @@
 """The image of the agent's container: built from the checkout, or one that the user names."""
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -35,8 +36,8 @@ def provide(client: Any, wanted: str) -> str:
         need(client, wanted, f"get it with 'docker pull {wanted}', or unset WIREGUARD_IMAGE")
         return wanted
     if (root := _checkout()) is None:
-        hint = "run it from a checkout, or name an image with WIREGUARD_IMAGE"
-        raise HostError("this program was installed without its Dockerfile", hint)
+        hint = "install it from a checkout, or name an image with WIREGUARD_IMAGE"
+        raise HostError("the checkout that this program was installed from is not here", hint)
     label = {MADE_FROM: _digest(root)}
     if not _images(client, OWN, "=".join(*label.items())):
         output.note(f"building the image {OWN} from {root}; this takes a minute or two")
@@ -72,9 +73,25 @@ def _images(client: Any, name: str, label: str) -> list[Any]:
 
 
 def _checkout() -> str | None:
-    """The checkout that this program runs from, if it does."""
-    root = os.path.realpath(f"{os.path.dirname(__file__)}/../../..")
-    return root if os.path.isfile(f"{root}/Dockerfile") else None
+    """The checkout that this program runs from, or was installed from, if that is still there."""
+    here = os.path.realpath(f"{os.path.dirname(__file__)}/../../..")
+    for root in (here, _installed_from()):
+        if os.path.isfile(f"{root}/Dockerfile") and os.path.isdir(f"{root}/src/resource_wireguard"):
+            return root
+    return None
+
+
+def _installed_from() -> str:
+    """The folder that 'pip install FOLDER' noted (direct_url.json, PEP 610); '' for another origin."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        noted = distribution("resource-wireguard").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return ""
+    url = urlsplit(json.loads(noted)["url"] if noted else "")
+    return unquote(url.path) if url.scheme == "file" else ""
 
 
 def _digest(root: str) -> str:

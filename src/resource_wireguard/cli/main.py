@@ -74,6 +74,8 @@ ENVIRONMENT = (
     ("WIREGUARD_PEERS_MAX", "no limit", "peers a tunnel may have"),
     ("WIREGUARD_LOG_LEVEL", "info", "debug, info, warning or error"),
     ("WIREGUARD_ENGINE", "auto", "kernel, userspace, or a program; auto: the kernel first"),
+    ("CONTAINER_NAME", "vrooli-wireguard", "the container of 'manage install --runtime docker'"),
+    ("WIREGUARD_IMAGE", "built from the checkout", "the image of that container"),
     ("NO_COLOR", "unset", "set it for output without colours"),
 )
 

@@ -19,6 +19,8 @@ COLOURS = {
     "idle": "yellow",
     "degraded": "yellow",
     "warning": "yellow",
+    "isolated": "yellow",
+    "leaking": "red",
     "down": "red",
     "offline": "red",
     "unhealthy": "red",

@@ -93,13 +93,13 @@ def parse_ports(texts: Iterable[str]) -> tuple[int, ...]:
     """'51820,51830-51839' as numbers in order; InvalidInput names the word."""
     ports: set[int] = set()
     for word in (word for text in texts for word in text.replace(",", " ").split()):
-        first, _, last = word.partition("-")
-        if not all(end.isascii() and end.isdecimal() and len(end) <= 5 for end in (first, last or first)):
+        ends = word.split("-")
+        if len(ends) > 2 or not all(end.isascii() and end.isdecimal() and len(end) <= 5 for end in ends):
             raise _no_ports(word)
-        begin, end = int(first), int(last or first)
-        if not 1 <= begin <= end <= 65535:
+        first, last = int(ends[0]), int(ends[-1])
+        if not 1 <= first <= last <= 65535:
             raise _no_ports(word)
-        ports |= {*range(begin, end + 1)}
+        ports |= {*range(first, last + 1)}
     if len(ports) > PORTS_MOST:
         hint = "use --host-network for more: Docker starts a process for each"
         raise InvalidInput(f"{len(ports)} ports are more than the {PORTS_MOST} that can be published", hint)

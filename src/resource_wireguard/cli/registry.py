@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resource_wireguard.engine.feature import Feature
 
-FEATURES = ("tunnel", "network", "monitor", "keys", "rotate")
+FEATURES = ("tunnel", "network", "isolation", "monitor", "keys", "rotate")
 
 
 def load_features() -> "list[Feature]":

@@ -32,7 +32,7 @@ INSTALLED_WITHIN = 540.0
 
 RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
 UNIT_FILES = ("service.env", "service.env.new", "container.json")
-DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key")
+DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key", "master.key.new")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
 
 SECONDS = Number(1, 3600)
@@ -58,22 +58,36 @@ def manage() -> None:
     help="Of the container: manage the network of this host, or one of its own.",
 )
 @click.option("--memory", type=Number(32, 65536), help="Of the container: MB it may use.  [default: 100]")
+@click.option(
+    "--allow-netns/--no-allow-netns",
+    default=None,
+    help="Let the systemd unit make network namespaces (CAP_SYS_ADMIN). As it was, or not.",
+)
 @click.option("--force", is_flag=True, help="Do not ask before Debian packages are installed.")
 @click.option("--skip-validation", is_flag=True, help="Do not check the host again at the end.")
 @click.option("--verbose", is_flag=True, help="Say what was checked.")
-def install(runtime: str | None, force: bool, skip_validation: bool, verbose: bool, **contained: Any) -> None:
+def install(
+    runtime: str | None,
+    allow_netns: bool | None,
+    force: bool,
+    skip_validation: bool,
+    verbose: bool,
+    **contained: Any,
+) -> None:
     """See that the host has what is needed, make CONFIG_DIR, and a systemd unit where systemd runs.
 
     Missing Debian packages are installed, where that is possible. For the runtime docker the image is built
     instead, or that of WIREGUARD_IMAGE taken. Exit code 2: installed already.
     """
     if (runtime or placement.described()["runtime"]) == placement.DOCKER:
+        if allow_netns:
+            raise InvalidInput("--allow-netns is for the agent on this host", "add --runtime native")
         from resource_wireguard.cli import containment
 
         containment.install(**contained)
         return
     moved = _leave_container(contained)
-    _install_natively(force, skip_validation, verbose, moved)
+    _install_natively(allow_netns, force, skip_validation, verbose, moved)
 
 
 def _leave_container(contained: dict[str, Any]) -> bool:
@@ -89,7 +103,9 @@ def _leave_container(contained: dict[str, Any]) -> bool:
     return True
 
 
-def _install_natively(force: bool, skip_validation: bool, verbose: bool, moved: bool) -> None:
+def _install_natively(
+    allow_netns: bool | None, force: bool, skip_validation: bool, verbose: bool, moved: bool
+) -> None:
     from resource_wireguard.cli.doctor import requirements
 
     checks = requirements()
@@ -97,7 +113,7 @@ def _install_natively(force: bool, skip_validation: bool, verbose: bool, moved: 
         for check in checks:
             output.note(f"{check.code}: {check.message}")
     lacking = [check for check in checks if check.result == "failed"]
-    if not (lacking or moved) and os.path.isdir(lifetime.run_dir()) and not _wants_unit():
+    if not (lacking or moved) and os.path.isdir(lifetime.run_dir()) and not _wants_unit(allow_netns):
         raise AlreadyExists(
             f"already installed in {config_dir()}", "start it with 'resource-wireguard manage start'"
         )
@@ -108,8 +124,8 @@ def _install_natively(force: bool, skip_validation: bool, verbose: bool, moved: 
             if check.result == "failed":
                 raise HostError(f"{check.code}: {check.message}", check.hint)
     lifetime.make_directories()
-    if _wants_unit():
-        supervisor.install(lifetime.agent_environment())
+    if _wants_unit(allow_netns):
+        supervisor.install(lifetime.agent_environment(), allow_netns)
         output.note(f"the unit {supervisor.unit_path()} starts it with this host")
     output.note(f"installed in {config_dir()}; start it with 'resource-wireguard manage start --wait'")
 
@@ -175,11 +191,11 @@ def uninstall(keep_data: bool, force: bool) -> None:
     output.note("uninstalled" + (f"; {directory} keeps tunnels, peers and keys" if keep_data else ""))
 
 
-def _wants_unit() -> bool:
+def _wants_unit(allow_netns: bool | None) -> bool:
     """Whether a unit is to be written: there is none yet, or it is not as it should be."""
     if not supervisor.is_possible() or supervisor.is_anothers():
         return False
-    return not supervisor.is_current(lifetime.agent_environment())
+    return not supervisor.is_current(lifetime.agent_environment(), allow_netns)
 
 
 def _start(within: float, wait: bool) -> None:

@@ -48,21 +48,21 @@ def is_anothers() -> bool:
     return os.path.exists(unit_path()) and not unit.is_for(_read(unit_path()), config_dir())
 
 
-def is_current(environment: dict[str, str]) -> bool:
+def is_current(environment: dict[str, str], allow_netns: bool | None) -> bool:
     """Whether unit and settings are what install would write now."""
-    if _read(unit_path()) != _text():
+    if _read(unit_path()) != _text(allow_netns):
         return False
     before = _read(environment_path())
     return unit.settings_of(before) == unit.settings_of(unit.environment_text(environment, before))
 
 
-def install(environment: dict[str, str]) -> None:
-    """Write the unit and its settings, and have it started with the host."""
+def install(environment: dict[str, str], allow_netns: bool | None) -> None:
+    """Write the unit and its settings, and have it started with the host; allow_netns None: as it was."""
     if "\n" in config_dir():
         raise HostError("a CONFIG_DIR with a line end in its name cannot have a unit", "use another")
     before = _read(environment_path())
     _write(environment_path(), unit.environment_text(environment, before), 0o600)
-    _write(unit_path(), _text(), 0o644)
+    _write(unit_path(), _text(allow_netns), 0o644)
     _systemctl("daemon-reload")
     _systemctl("enable", unit.NAME)
 
@@ -109,11 +109,12 @@ class Failure:
         return True
 
 
-def _text() -> str:
+def _text(allow_netns: bool | None) -> str:
     """The unit for this interpreter, with one more capability if it cannot do without."""
     python = os.path.abspath(sys.executable)
     hidden = any(not _root_may_enter(path) for path in (config_dir(), python, os.path.realpath(python)))
-    return unit.unit_text(python, config_dir(), [unit.READ_ANY_FOLDER] if hidden else [])
+    netns = unit.allows_netns(_read(unit_path())) if allow_netns is None else allow_netns
+    return unit.unit_text(python, config_dir(), [unit.READ_ANY_FOLDER] if hidden else [], netns=netns)
 
 
 def _root_may_enter(path: str) -> bool:

@@ -13,6 +13,9 @@ WATCHDOG_SECONDS = 60
 CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_RAW")
 """Configure networks; send probes."""
 
+NETNS_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE")
+"""Make and enter network namespaces; see who is in them. Only where it was asked for: it is nearly root."""
+
 READ_ANY_FOLDER = "CAP_DAC_READ_SEARCH"
 """Only where CONFIG_DIR or Python lies where root may not enter by ownership alone, as in a user's home."""
 
@@ -39,6 +42,7 @@ _TEMPLATE = """\
 [Unit]
 Description=WireGuard networking of this host
 After=network.target
+Before=docker.service
 
 [Service]
 Type=notify
@@ -67,27 +71,20 @@ NoNewPrivileges=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 DevicePolicy=closed
 DeviceAllow=/dev/net/tun rw
-SystemCallFilter=@system-service
+SystemCallFilter={system_calls}
 SystemCallArchitectures=native
 MemoryDenyWriteExecute=yes
 LockPersonality=yes
-RestrictNamespaces=yes
+RestrictNamespaces={namespaces}
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 
-# What it sees. ProtectKernelTunables stays off: exit tunnels switch forwarding on under /proc/sys/net.
-ProtectSystem=strict
-ProtectHome=read-only
-ReadWritePaths={config_dir_word}
+{view}
 RuntimeDirectory=wireguard
 RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=yes
-PrivateTmp={private_tmp}
 ProtectClock=yes
-ProtectControlGroups=yes
 ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
 
 # What it may use, its engines included. A core of it would hold keys.
 LimitCORE=0
@@ -99,15 +96,39 @@ WantedBy=multi-user.target
 """
 
 
-def unit_text(python: str, config_dir: str, more_capabilities: Iterable[str] = ()) -> str:
-    """The unit for one interpreter (absolute) and one CONFIG_DIR (absolute, without line ends)."""
+_OWN_VIEW = """\
+# What it sees. ProtectKernelTunables stays off: exit tunnels switch forwarding on under /proc/sys/net.
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths={config_dir_word}
+PrivateTmp={private_tmp}
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes"""
+
+_HOSTS_VIEW = """\
+# It sees what the host sees, as the host is to see the network namespaces that it mounts under /run/netns."""
+
+
+def unit_text(
+    python: str, config_dir: str, more_capabilities: Iterable[str] = (), *, netns: bool = False
+) -> str:
+    """The unit for one interpreter (absolute) and one CONFIG_DIR (absolute, without line ends).
+
+    netns takes back what keeps an agent from making network namespaces.
+    """
+    view = _OWN_VIEW.format(
+        config_dir_word=_word(config_dir),
+        private_tmp="no" if any(map(_is_temporary, (python, config_dir))) else "yes",
+    )
     return _TEMPLATE.format(
         python=_word(python, "$"),
         config_dir_setting=_config_dir_setting(config_dir),
-        config_dir_word=_word(config_dir),
         config_dir_path=config_dir.replace("%", "%%"),
-        capabilities=" ".join([*CAPABILITIES, *more_capabilities]),
-        private_tmp="no" if any(map(_is_temporary, (python, config_dir))) else "yes",
+        capabilities=" ".join([*CAPABILITIES, *(NETNS_CAPABILITIES if netns else ()), *more_capabilities]),
+        system_calls="@system-service @mount" if netns else "@system-service",
+        namespaces="net" if netns else "yes",
+        view=_HOSTS_VIEW if netns else view,
         watchdog=WATCHDOG_SECONDS,
     )
 
@@ -120,6 +141,11 @@ def _is_temporary(path: str) -> bool:
 def is_for(text: str, config_dir: str) -> bool:
     """Whether a unit is that of a CONFIG_DIR."""
     return f"\nEnvironment={_config_dir_setting(config_dir)}\n" in text
+
+
+def allows_netns(text: str) -> bool:
+    """Whether an agent under a unit can make network namespaces."""
+    return "\nRestrictNamespaces=net\n" in text
 
 
 def environment_text(environment: Mapping[str, str], before: str = "") -> str:

@@ -30,9 +30,10 @@ def tunnel_lines(tunnel: dict[str, Any]) -> Iterator[str]:
         [
             ("tunnel", tunnel["name"]),
             ("state", tunnel["state"]),
-            ("interface", tunnel["interface"]),
+            ("interface", _interface(tunnel)),
             ("engine", tunnel["engine"] or ""),
             ("listen port", str(tunnel["listen_port"])),
+            ("beside it", ", ".join(map(_device_words, tunnel.get("further", ())))),
             ("endpoint", tunnel["endpoint"] or ""),
             ("public key", tunnel["public_key"]),
             ("addresses", ", ".join(tunnel["addresses"])),
@@ -72,11 +73,16 @@ def peer_lines(peer: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def _device_words(device: dict[str, Any]) -> str:
+    what = "new keys" if device["successor"] else "the same key"
+    return f"{device['interface']} with {what}, UDP port {device['listen_port']}, {device['state']}"
+
+
 def _tunnel_row(tunnel: dict[str, Any]) -> tuple[str, ...]:
     return (
         tunnel["name"],
         tunnel["state"],
-        tunnel["interface"],
+        _interface(tunnel),
         str(tunnel["listen_port"]),
         tunnel["endpoint"] or "-",
         ", ".join(tunnel["addresses"]),
@@ -94,6 +100,11 @@ def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
         output.size(peer["rx_bytes"]),
         output.size(peer["tx_bytes"]),
     )
+
+
+def _interface(tunnel: dict[str, Any]) -> str:
+    """Its name, and where it lies if that is not where one would look."""
+    return f"{tunnel['interface']} in {tunnel['netns']}" if tunnel.get("netns") else str(tunnel["interface"])
 
 
 def _online(tunnel: dict[str, Any]) -> str:

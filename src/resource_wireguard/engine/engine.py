@@ -54,6 +54,7 @@ class Engine:
         self.progress: Callable[[str], None] = lambda _: None
         self.events: Events = resources.host.events()
         self.stopping = False
+        self._purging = False
         self._world = World(self.features, resources.host, resources.clock, self.events.drain, self._tell)
         self._journal = Journal(resources.store, resources.clock)
         recorded = [table for feature in self.features for table in feature.recorded]
@@ -114,9 +115,9 @@ class Engine:
         """Run a pass and say what is left. The journal and the log name the trigger."""
         self._recover_keys()
         self._take_back_unconfirmed()
-        specs = Specs() if self.stopping else self.specs()
+        specs = Specs() if self._purging else self.specs()
         known = None if self.stopping else self._still_known(specs)  # what goes is counted once more
-        self._asked = questions_of(self.features, specs, self.resolved)
+        self._asked = questions_of(self._world.features, specs, self.resolved)
         leave = self._foreign if self.drift == "report" and not self.stopping else None
         self.last = reconcile(self._world, specs, self.resolved, known, self._journal.keep_sysctls, leave)
         self._refused = self.last.problems
@@ -205,13 +206,16 @@ class Engine:
         return self.last.drift != self._settled.drift
 
     def take_down(self) -> Report:
-        """Remove all our objects from the host; the specs stay, and the next start brings them back."""
+        """Remove our objects from the host, but for what keeps others in; the next start brings them back."""
         self.stopping = True
+        stopped = [feature.stopped() for feature in self.features]
+        self._world = msgspec.structs.replace(self._world, features=stopped)
         return self.settle("stop")
 
     def purge(self) -> list[str]:
         """Take everything down and give the sysctls their values back; the lines of what was done."""
-        report = self.take_down()
+        self.stopping = self._purging = True
+        report = self.settle("stop")
         restored = tuple(
             Action("change", Sysctl(s.name, "(ours)"), s) for s in self._journal.sysctls_before()
         )

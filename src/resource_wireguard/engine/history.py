@@ -22,7 +22,7 @@ KEPT = 20
 NOT_SPECS = frozenset(
     {
         *("migrations", "settings", "sysctl_before", "journal", "changes", "change_log", "confirmation"),
-        *("master", "data_keys"),
+        *("master", "data_keys", "vault", "vault_host", "vault_entries"),
     }
 )
 """The store's own tables that no change of specs concerns. 'secrets' is none of them: keys go with rows."""

@@ -11,6 +11,7 @@ from resource_wireguard.host.state import Route
 from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.model.vault import TransitKey, VaultPlace
 
 
 class Clock(Protocol):
@@ -42,8 +43,11 @@ class Host(Protocol):
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
         """Carry out a plan; what the kernel refuses becomes a Problem, and other interfaces go on."""
 
-    def survey(self, *, registry: bool = False) -> Survey:
-        """What is in use on the host, by whomever; registry runs a program to ask a port registry too."""
+    def survey(self, *, registry: bool = False, docker: bool = False) -> Survey:
+        """What is in use on the host, by whomever; registry runs a program to ask a port registry too.
+
+        docker asks Docker for its networks; HostError or PermissionDenied where it does not answer.
+        """
 
     def read_foreign(self, interface: str) -> Found:
         """A WireGuard interface that is not ours; NotFound, ConflictError where it is, InvalidInput where
@@ -54,6 +58,12 @@ class Host(Protocol):
 
         The only way for a foreign object to become ours. HostError where the link is no longer the one found.
         """
+
+    def netns_refusal(self, name: str) -> Problem | None:
+        """Why no Linux network namespace of that name can be made here; None where it can."""
+
+    def netns_processes(self, netns: str) -> Mapping[int, str]:
+        """The processes in a network namespace of ours: their commands by their pids."""
 
     def events(self) -> Events:
         """Subscribe to changes of links, addresses, routes, rules and nft tables."""
@@ -101,9 +111,19 @@ class Secrets(Protocol):
         """Open with a passphrase, which is erased; InvalidInput for a wrong one, or where none is needed."""
 
     def rekey(
-        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
     ) -> Custody:
-        """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
+        """A new master key, from another source if one is named; all secrets are sealed anew, or none is.
+
+        offer is what that source needs: a passphrase, which is erased, or the transit key that wraps.
+        """
+
+    def migrate(self, place: VaultPlace | None, progress: Callable[[str], None]) -> int:
+        """Move all secrets into a Vault (None: the one in use); how many were moved. Goes on where a call
+        before broke off. ConflictError for a place that is not ours alone, and nothing is changed."""
+
+    def migrate_back(self, progress: Callable[[str], None]) -> int:
+        """Seal all secrets in the database again, and leave the Vault; how many were moved."""
 
     def new_private_key(self) -> PrivateKey:
         """A fresh Curve25519 private key."""

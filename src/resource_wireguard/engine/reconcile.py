@@ -85,6 +85,8 @@ def questions_of(features: Sequence[Feature], specs: Specs, resolved: Mapping[st
     return Questions(
         paths=frozenset[Path]().union(*(questions.paths for questions in asked)),
         sysctls=frozenset[str]().union(*(questions.sysctls for questions in asked)),
+        docker=any(questions.docker for questions in asked),
+        containers=frozenset[str]().union(*(questions.containers for questions in asked)),
     )
 
 

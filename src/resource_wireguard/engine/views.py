@@ -33,7 +33,10 @@ class DeviceView(msgspec.Struct, frozen=True):
 
 
 class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A tunnel as asked for and as it is; drift holds the lines of 'plan' that concern it."""
+    """A tunnel as asked for and as it is; drift holds the lines of 'plan' that concern it.
+
+    netns is the network namespace in which the kernel shows its interface, None for the host's own.
+    """
 
     name: str
     interface: str
@@ -52,6 +55,7 @@ class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
     drift: tuple[str, ...]
     problems: tuple[ProblemView, ...]
     further: tuple[DeviceView, ...] = ()
+    netns: str | None = None
 
 
 class PeerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +104,7 @@ def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
         drift=drift,
         problems=problems,
         further=tuple(_device_view(tunnel, device, report) for device in devices),
+        netns=link.netns if link else None,
     )
 
 

@@ -54,11 +54,16 @@ def diff(desired: HostState, actual: HostState, *, complete: bool = True) -> Pla
 
 
 def _doomed(desired: HostState, actual: HostState, complete: bool) -> dict[Key, Link]:
+    """Links that nobody wants, or that must be made anew: with another engine, or in another namespace.
+
+    A link could be moved, but loses its session, addresses and routes on the way, and a userspace engine
+    may miss that its TUN device is up again.
+    """
     wanted = desired.of(Link)
     return {
         name: link
         for name, link in actual.of(Link).items()
-        if (complete and name not in wanted) or (name in wanted and wanted[name].engine != link.engine)
+        if (name not in wanted and complete) or (name in wanted and _is_another(wanted[name], link))
     }
 
 
@@ -76,6 +81,10 @@ def _after(steps: list[Action], actual: HostState) -> HostState:
         return actual
     routes = {**actual.of(Route), **{step.record.key: step.record for step in steps}}
     return replace(actual, objects={**actual.objects, Route: routes})
+
+
+def _is_another(wanted: Link, found: Link) -> bool:
+    return (wanted.engine, wanted.netns) != (found.engine, found.netns)
 
 
 def _freed_ports(desired: HostState, actual: HostState, doomed: dict[Key, Link]) -> Iterator[Action]:

@@ -51,10 +51,43 @@ class Path(msgspec.Struct, frozen=True):
 
 
 class Questions(msgspec.Struct, frozen=True):
-    """What an observation is to find out beyond our own objects: the MTU of paths, the value of sysctls."""
+    """What an observation is to find out beyond our own objects: the MTU of paths, the value of sysctls.
+
+    docker asks Docker for its networks of ours, even if the kernel shows no bridge of one; containers are
+    those that it is asked for by name.
+    """
 
     paths: frozenset[Path] = frozenset()
     sysctls: frozenset[str] = frozenset()
+    docker: bool = False
+    containers: frozenset[str] = frozenset()
+
+
+class ContainerFacts(msgspec.Struct, frozen=True):
+    """A Docker container: mode is how it was started ('default', 'host', the name of a network, …).
+
+    asks_outside says that its DNS queries are made by Docker from the host, past whatever the container is
+    bound to.
+    """
+
+    name: str
+    running: bool
+    mode: str
+    networks: frozenset[str]
+    asks_outside: bool = False
+
+
+class DockerFacts(msgspec.Struct, frozen=True):
+    """What Docker said, where it was asked: answered is None if it was not, False if silence says why not.
+
+    bridges are those of our networks that the kernel has, whether or not Docker runs. containers has those
+    that were asked for and those attached to our networks, by name.
+    """
+
+    answered: bool | None = None
+    bridges: frozenset[str] = frozenset()
+    containers: Mapping[str, ContainerFacts] = {}
+    silence: Problem | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -73,6 +106,7 @@ class Observation(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     complete: bool = True
     links: Mapping[str, LinkFacts] = {}
+    docker: DockerFacts = DockerFacts()
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +130,9 @@ class Survey(msgspec.Struct, frozen=True):
     """What others use on this host, ours included: asked before something new is chosen.
 
     reserved_ports is what a port registry on this host has given away, and to whom. ipv6 says whether new
-    interfaces can be given IPv6 addresses here: in many containers they cannot.
+    interfaces can be given IPv6 addresses here: in many containers they cannot. docker_networks are names,
+    docker_asks_outside is for containers that are told no DNS server (see ContainerFacts); both, and Docker's
+    prefixes, are in it where Docker was asked.
     """
 
     prefixes: frozenset[str] = frozenset()
@@ -105,6 +141,8 @@ class Survey(msgspec.Struct, frozen=True):
     public_address: str | None = None
     reserved_ports: Mapping[int, str] = {}
     ipv6: bool = True
+    docker_networks: frozenset[str] = frozenset()
+    docker_asks_outside: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):

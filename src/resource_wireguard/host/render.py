@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from resource_wireguard.host.diff import Action
 from resource_wireguard.host.state import (
     Address,
+    Attachment,
     Device,
+    DockerNetwork,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -48,6 +51,8 @@ def line_of(action: Action) -> str:
 def noun_of(record: Record) -> str:
     """The object's kind and name: 'peer xTIBA5rb… on wg-home'."""
     match record:
+        case NetNamespace():
+            return f"network namespace {record.name}"
         case Link():
             return f"interface {record.name}"
         case Device():
@@ -60,13 +65,18 @@ def noun_of(record: Record) -> str:
             return f"address {record.address} on {record.interface}"
         case Route():
             way = f"dev {record.interface}" if record.interface else "unreachable"
-            return f"route {record.prefix} {way}" + (f" table {record.table}" if record.table != 254 else "")
+            table = f" table {record.table}" if record.table != 254 else ""
+            return f"route {record.prefix} {way}{table}" + (f" in {record.netns}" if record.netns else "")
         case Rule():
             return f"rule {_rule_words(record)}"
         case Sysctl():
             return f"sysctl {record.name}"
         case Table():
             return f"nft table {record.family} resource-wireguard"
+        case DockerNetwork():
+            return f"Docker network {record.name}"
+        case Attachment():
+            return f"container {record.container}"
     return type(record).__name__.lower()
 
 
@@ -75,15 +85,20 @@ def _group(action: Action) -> tuple[str, str, str | None]:
 
 
 def _plural(kind: str) -> str:
-    return {"Peer": "peers", "PeerEndpoint": "endpoints", "Address": "addresses"}.get(
-        kind, f"{kind.lower()}s"
-    )
+    irregular = {
+        "PeerEndpoint": "endpoints",
+        "Address": "addresses",
+        "DockerNetwork": "Docker networks",
+        "NetNamespace": "network namespaces",
+    }
+    return irregular.get(kind, f"{kind.lower()}s")
 
 
 def _details(record: Record) -> str:
     match record:
         case Link():
-            return f"{record.engine}, mtu {record.mtu}, {'up' if record.up else 'down'}"
+            place = f", in {record.netns}" if record.netns else ""
+            return f"{record.engine}, mtu {record.mtu}, {'up' if record.up else 'down'}{place}"
         case Device():
             return f"port {record.listen_port}" + (f", fwmark {record.fwmark}" if record.fwmark else "")
         case Peer():
@@ -94,6 +109,10 @@ def _details(record: Record) -> str:
             return record.value
         case Table():
             return f"{sum(len(rules) for _, rules in record.chains)} rules"
+        case DockerNetwork():
+            return ", ".join(record.prefixes)
+        case Attachment():
+            return f"networks {_value(record.networks)}"
     return ""
 
 
@@ -110,6 +129,8 @@ def _difference(before: Record, after: Record) -> str:
 def _value(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(value)) or "none"
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        return ",".join(value)
     if isinstance(value, tuple):
         return f"{sum(len(rules) for _, rules in value)} rules"
     return "none" if value is None else str(value)

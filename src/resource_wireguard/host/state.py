@@ -87,14 +87,55 @@ class Rule(Record, frozen=True):
         return self
 
 
+class NetNamespace(Record, frozen=True):
+    """A network namespace under /run/netns (ip-netns(8)), with nothing of the host's in it.
+
+    mark is what its loopback carries and so whose it is; up says whether the loopback is.
+    """
+
+    name: str
+    mark: str
+    up: bool = True
+
+    @property
+    def key(self) -> str:
+        """Its name under /run/netns."""
+        return self.name
+
+
+class DockerNetwork(Record, frozen=True):
+    """A Docker network of ours on a bridge of its own; mtu in bytes.
+
+    gateways are where its containers send what is for elsewhere. Docker keeps them free and gives them to
+    nobody: only with our addresses on the bridge do they answer.
+    """
+
+    name: str
+    namespace: str
+    bridge: str
+    prefixes: tuple[str, ...]
+    gateways: tuple[str, ...]
+    mtu: int
+    intercontainer: bool
+
+    @property
+    def key(self) -> str:
+        """The network's name."""
+        return self.name
+
+
 class Link(Record, frozen=True):
-    """A WireGuard interface: the kernel's own, or a TUN device with a userspace engine behind it."""
+    """A WireGuard interface: the kernel's own, or a TUN device with a userspace engine behind it.
+
+    netns is the namespace of ours in which it lies, None the host's own; what lies on it lies there too.
+    """
 
     name: str
     tunnel: str
     engine: str
     mtu: int
     up: bool = True
+    netns: str | None = None
 
     @property
     def key(self) -> str:
@@ -175,7 +216,7 @@ class Route(Record, frozen=True):
     """A route of our protocol; interface None makes it 'unreachable' (fail closed).
 
     metric 0 means the kernel's default: 0 for IPv4, 1024 for IPv6. source is the address that this host's own
-    packets have on that way; None leaves it to the kernel.
+    packets have on that way; None leaves it to the kernel. netns is that of its interface.
     """
 
     prefix: str
@@ -183,21 +224,39 @@ class Route(Record, frozen=True):
     table: int = 254
     metric: int = 0
     source: str | None = None
+    netns: str | None = None
 
     @property
-    def key(self) -> tuple[str, int, int]:
-        """Prefix, table and metric: the kernel's own key of a route."""
-        return self.prefix, self.table, self.metric
+    def key(self) -> tuple[str, int, int, str | None]:
+        """Prefix, table and metric, the kernel's own key of a route, and whose tables are meant."""
+        return self.prefix, self.table, self.metric, self.netns
 
 
-KINDS: tuple[type[Record], ...] = (Sysctl, Table, Rule, Link, Device, Peer, PeerEndpoint, Address, Route)
-"""In the order of making: what protects comes first and, since removal runs backwards, goes last."""
+class Attachment(Record, frozen=True):
+    """The Docker networks that a container is attached to, all of them, by name."""
+
+    removable: ClassVar[bool] = False
+    container: str
+    networks: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """The container's name."""
+        return self.container
+
+
+KINDS: tuple[type[Record], ...] = (
+    *(Sysctl, Table, Rule, NetNamespace, Link, Device, Peer, PeerEndpoint, Address, Route),
+    *(DockerNetwork, Attachment),
+)
+"""In the order of making: what protects comes first and, since removal runs backwards, goes last. Docker is
+slow and may hang: no tunnel waits for it."""
 
 R = TypeVar("R", bound=Record)
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """All objects of all kinds; owners names all who want a record without an interface."""
+    """All objects of all kinds; owners names all who want a record that lies on no interface of theirs."""
 
     objects: Mapping[type[Record], Mapping[Key, Record]] = {}
     owners: Mapping[tuple[type[Record], Key], tuple[str, ...]] = {}
@@ -207,17 +266,16 @@ class HostState(msgspec.Struct, frozen=True):
         return self.objects.get(kind, {})  # type: ignore[return-value]
 
     def owner_of(self, record: Record) -> str:
-        """The tunnel a record serves, the first of several; '' where none is known, and for tables."""
-        if record.interface is not None:
-            link = self.of(Link).get(record.interface)
-            return link.tunnel if link else ""
+        """Whom a record serves, the first of several; '' where nobody is known, and for tables."""
         return next(iter(self.owners_of(record)), "") if not isinstance(record, Table) else ""
 
     def owners_of(self, record: Record) -> tuple[str, ...]:
         """All who are worse off without a record that may be shared: none is up while it is missing."""
-        if record.interface is not None:
-            return (self.owner_of(record),)
-        return self.owners.get((type(record), record.key), ())
+        owners = self.owners.get((type(record), record.key), ())
+        if owners or record.interface is None:
+            return owners
+        link = self.of(Link).get(record.interface)
+        return (link.tunnel if link else "",)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -241,11 +299,12 @@ def build(pieces: Sequence[Piece]) -> HostState:
     objects: dict[type[Record], dict[Key, Record]] = {}
     owners: dict[tuple[type[Record], Key], tuple[str, ...]] = {}
     for piece in pieces:
+        links = {record.name for record in piece.records if isinstance(record, Link)}
         for record in piece.records:
             held = objects.setdefault(type(record), {}).setdefault(record.key, record)
             if held is not record and held != record:
                 raise _two_claims(record, held, pieces)
-            if record.interface is None:
+            if record.interface not in links:
                 _own(owners, (type(record), record.key), piece.owner)
         for rule in piece.rules:
             _own(owners, (Table, rule.family), piece.owner)
@@ -295,9 +354,12 @@ def _check_ports(state: HostState) -> None:
 
 
 def _check_addresses(state: HostState) -> None:
-    holders: dict[str, Address] = {}
+    holders: dict[tuple[str, str | None], Address] = {}
+    links = state.of(Link)
     for address in state.of(Address).values():
-        held = holders.setdefault(address.address.partition("/")[0], address)
+        link = links.get(address.interface)
+        place = link.netns if link else None
+        held = holders.setdefault((address.address.partition("/")[0], place), address)
         if held is not address and not _are_of_one_tunnel(held, address, state):
             raise ConflictError(
                 f"tunnels '{state.owner_of(held)}' and '{state.owner_of(address)}' both have the address "

@@ -39,11 +39,24 @@ def check_interface(name: str) -> str:
 
 def interface_name(tunnel: str) -> str:
     """The interface of a tunnel: 'home' → 'wg-home', 'wg0' → 'wg0'; long names end in a hash."""
-    plain = tunnel if tunnel.startswith("wg") else f"wg-{tunnel}"
+    return _fitting(tunnel if tunnel.startswith("wg") else f"wg-{tunnel}", tunnel)
+
+
+def bridge_name(prefix: str, namespace: str) -> str:
+    """The bridge of a namespace: 'private' → 'wgn-private'; long names end in a hash."""
+    return _fitting(f"{prefix}{namespace}", namespace)
+
+
+def _fitting(plain: str, name: str) -> str:
     if len(plain) <= INTERFACE_MAX:
         return plain
-    digest = hashlib.blake2s(tunnel.encode(), digest_size=3).hexdigest()
+    digest = hashlib.blake2s(name.encode(), digest_size=3).hexdigest()
     return f"{plain[: INTERFACE_MAX - len(digest) - 1]}-{digest}"
+
+
+def netns_name(namespace: str) -> str:
+    """The Linux network namespace of a namespace: 'work' → 'wg-work'."""
+    return f"wg-{namespace}"
 
 
 def not_found(noun: str, name: str, known: list[str], list_command: str) -> NotFound:

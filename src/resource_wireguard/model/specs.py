@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
-from resource_wireguard.model.names import not_found
+from resource_wireguard.model.names import netns_name, not_found
 from resource_wireguard.model.net import Endpoint
 
 NO_TABLE = 0
@@ -143,12 +143,25 @@ class Further(msgspec.Struct, frozen=True):
 NOTHING_FURTHER = Further()
 
 
+class AttachedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that was attached to a namespace while it ran, by name: so one that is made anew is too.
+
+    before names the networks it had then, which it gets back when it is leaving.
+    """
+
+    container: str
+    before: tuple[str, ...] = ()
+    leaving: bool = False
+
+
 class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A set of programs that reach the world through one tunnel only, or, where tunnel is None, not at all.
 
     kind is 'docker' (a Docker network) or 'netns' (a Linux network namespace, in which the tunnel's interface
     lies). number is unique among the namespaces of a host and small; marks and tables are derived from it.
-    prefixes are those of a Docker network. intercontainer: whether its containers may speak to each other.
+    prefixes are those of a Docker network, mtu its containers' in bytes. intercontainer: whether they may
+    speak to each other.
+    dns are the servers that programs in a network namespace ask; empty: those of the tunnel.
     """
 
     name: str
@@ -157,7 +170,20 @@ class NamespaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     tunnel: str | None = None
     prefixes: tuple[str, ...] = ()
     intercontainer: bool = False
+    dns: tuple[str, ...] = ()
+    mtu: int = 1420
+    attached: tuple[AttachedSpec, ...] = ()
     created_at: float = 0.0
+
+    @property
+    def owner(self) -> str:
+        """The name its objects on the host go by: a tunnel may have the namespace's own."""
+        return f"namespace {self.name}"
+
+    @property
+    def network(self) -> str:
+        """The name of its Docker network."""
+        return f"wg-{self.name}"
 
 
 class Specs(msgspec.Struct, frozen=True):
@@ -170,6 +196,11 @@ class Specs(msgspec.Struct, frozen=True):
         """All tunnels, active or not, by name."""
         tunnels: tuple[TunnelSpec, ...] = self.by_feature.get("tunnel", ())
         return tunnels
+
+    def netns_of(self, tunnel: str) -> str | None:
+        """The Linux network namespace in which a tunnel's interface lies; None: in the host's own."""
+        found = (one for one in self.namespaces if one.kind == "netns" and one.tunnel == tunnel)
+        return next((netns_name(one.name) for one in found), None)
 
     @property
     def namespaces(self) -> tuple[NamespaceSpec, ...]:

@@ -9,6 +9,7 @@ Database and key file cannot change in one step. So a new key lies beside the ol
 transaction, and takes its place after it; at each start the key that fits is the right one.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from resource_wireguard.errors import InvalidInput, KeysUnavailable
+from resource_wireguard.errors import InvalidInput, KeysUnavailable, StoreError
 from resource_wireguard.store.master import MasterSource
 from resource_wireguard.store.passphrase import PassphraseSource
 from resource_wireguard.store.seal import KEY_BYTES, Cipher, cipher_of, erase, unwrap, wrap
@@ -89,13 +90,12 @@ class Keyring:
     def _open(self, master: Master) -> None:
         source = self.source(master.source)
         for key in source.find(master.parameters):
-            fits = self._unwrap(key)
-            if fits:
-                source.settle(key)
-            erase(key)
-            if fits:
-                self._forget_elsewhere(source)
+            if self._unwrap(key):
+                with contextlib.suppress(StoreError):  # the keys are here; the next start tidies up
+                    self._settle(source, key)
+                erase(key)
                 return
+            erase(key)
         raise self.does_not_fit(source.place(master.parameters))
 
     def does_not_fit(self, place: str) -> KeysUnavailable:
@@ -129,8 +129,9 @@ class Keyring:
         self._keys = keys
         self._ciphers = {number: cipher_of(key) for number, key in keys.items()}
 
-    def _forget_elsewhere(self, source: MasterSource) -> None:
-        """A change of sources may have been broken off just before its end."""
+    def _settle(self, source: MasterSource, key: bytearray) -> None:
+        """Put what install() began, or was killed in, to its end."""
+        source.settle(key)
         for other in self.sources.values():
             if other is not source:
                 other.forget()
@@ -138,14 +139,20 @@ class Keyring:
     # A passphrase -------------------------------------------------------------------------------
 
     def unlock(self, passphrase: bytearray) -> None:
-        """Open with a passphrase. A wrong one counts before it is tried: no end of the agent forgets it."""
+        """Open with a passphrase, which is erased; InvalidInput for a wrong one, and while it has to wait."""
+        try:
+            self._unlock(passphrase)
+        finally:
+            erase(passphrase)
+
+    def _unlock(self, passphrase: bytearray) -> None:
+        """A wrong passphrase counts before it is tried: no end of the agent forgets it."""
         master, source = self.master(), self.sources.get(PassphraseSource.kind)
         if (
             master is None
             or master.source != PassphraseSource.kind
             or not isinstance(source, PassphraseSource)
         ):
-            erase(passphrase)
             raise InvalidInput(
                 "the keys of this host are not locked with a passphrase",
                 "see 'resource-wireguard keys status'",
@@ -207,8 +214,7 @@ class Keyring:
         self.why = None
         self._store.query("PRAGMA wal_checkpoint(TRUNCATE)")  # the old wrappings are in no file any more
         try:
-            source.settle(key)
-            self._forget_elsewhere(source)
+            self._settle(source, key)
         finally:
             erase(key)
 

@@ -64,11 +64,21 @@ CREATE TABLE data_keys (
     id INTEGER PRIMARY KEY AUTOINCREMENT, wrapped BLOB NOT NULL, made_at REAL NOT NULL
 ) STRICT;
 """,
+    """
+CREATE TABLE vault (
+    only INTEGER PRIMARY KEY CHECK (only = 1), place TEXT NOT NULL,
+    keys_in TEXT NOT NULL CHECK (keys_in IN ('vault', 'file'))
+) STRICT;
+CREATE TABLE vault_host (id TEXT NOT NULL) STRICT;
+INSERT INTO vault_host (id) VALUES (lower(hex(randomblob(8))));
+CREATE TABLE vault_entries (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+""",
 )
 """The store's own tables. settings: small facts such as a seed; sysctl_before: values to give back; changes
 and change_log: what was changed lately, and how to undo it; confirmation: the change that waits for one;
 master: where the master key comes from, and how often a passphrase was wrong; data_keys: what secrets are
-sealed with, each sealed with the master key."""
+sealed with, each sealed with the master key; vault, vault_host and vault_entries: the Vault that holds the
+keys, by what name it knows us, and what we made in it."""
 
 
 def migrate(store: SqliteStore, features: Iterable[HasMigrations]) -> None:

@@ -9,14 +9,14 @@ seals thousands of keys, not the 2**32 after which the chance of a repetition re
 
 The name of a secret is sealed along as associated data, with all that stands before the nonce: a row moved
 to another name, or said to be of another data key, does not open. Version 1 had no number: its key was the
-master key.
+master key. What begins with POINTER is not sealed here: an entry in a Vault holds it (held.py).
 """
 
 import os
 import struct
 from typing import NamedTuple, Protocol
 
-VERSION, WITHOUT_NUMBER = 2, 1
+VERSION, WITHOUT_NUMBER, POINTER = 2, 1, 3
 
 KEY_BYTES, NONCE_BYTES, TAG_BYTES = 32, 12, 16
 

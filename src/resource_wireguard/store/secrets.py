@@ -1,23 +1,27 @@
 """Keys at rest in the database: each sealed with a data key, which is itself sealed with the master key."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from resource_wireguard.errors import DamagedSecret, KeysUnavailable
 from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.keys import KEY_BYTES, PresharedKey, PrivateKey
+from resource_wireguard.model.vault import TransitKey
 from resource_wireguard.store.keyring import Keyring
-from resource_wireguard.store.master import CredentialSource, FileSource, MasterSource
+from resource_wireguard.store.master import CredentialSource, FileSource
 from resource_wireguard.store.passphrase import PassphraseSource
-from resource_wireguard.store.seal import Cipher, cipher_of, erase, parse, seal, unseal
+from resource_wireguard.store.seal import POINTER, Cipher, cipher_of, erase, parse, seal, unseal
 from resource_wireguard.store.sqlite import SqliteStore
+from resource_wireguard.store.transit import TransitSource
 
 PROOF = "proof"
 """In a database of format 1: a secret that only proved that the master key belongs to it."""
 
 TOLD_EVERY = 1000
 """Secrets between two words of progress: some hundredths of a second."""
+
+_SEALED_HERE = f"SELECT name, sealed FROM secrets WHERE substr(sealed, 1, 1) <> x'{POINTER:02x}'"  # noqa: S608
 
 _BEGINS = "name >= ?1 AND name < ?1 || char(1114111)"
 """SQL: the name begins with the parameter. A range, which the primary key's index can serve."""
@@ -34,11 +38,10 @@ class FileSecrets:
         store: SqliteStore,
         key_path: Path,
         credentials: Path | None = None,
-        sources: Iterable[MasterSource] = (),
     ) -> None:
         self._store = store
         self._file, self._credential = FileSource(key_path), CredentialSource(credentials)
-        self._keyring = Keyring(store, (self._file, self._credential, PassphraseSource(), *sources))
+        self._keyring = Keyring(store, (self._file, self._credential, PassphraseSource(), TransitSource()))
         self._legacy: Cipher | None = None
         self._try()
 
@@ -58,8 +61,7 @@ class FileSecrets:
 
     def put(self, name: str, secret: bytes) -> None:
         """Seal and keep a secret; replaces an older one."""
-        number, cipher = self._keyring.sealing()
-        sealed = seal(cipher, number, name, bytes(secret))
+        sealed = self._sealed(name, secret)
         self._store.execute("INSERT OR REPLACE INTO secrets (name, sealed) VALUES (?, ?)", name, sealed)
 
     def get(self, name: str) -> bytes | None:
@@ -104,16 +106,27 @@ class FileSecrets:
         self._keyring.unlock(passphrase)
 
     def rekey(
-        self, source: str | None, passphrase: bytearray | None, progress: Callable[[str], None]
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
     ) -> Custody:
         """A new master key, from another source if one is named; all secrets are sealed anew, or none is."""
+        try:
+            return self._rekey(source, offer, progress)
+        finally:
+            if isinstance(offer, bytearray):
+                erase(offer)
+
+    def _rekey(
+        self, source: str | None, offer: bytearray | TransitKey | None, progress: Callable[[str], None]
+    ) -> Custody:
         self._keyring.refuse_while_unavailable()
         master = self._keyring.master()
         assert master is not None
         kind = source or master.source
         wanted = self._keyring.source(kind)
-        if passphrase is not None and isinstance(wanted, PassphraseSource):
-            wanted.offer(passphrase)
+        if isinstance(offer, bytearray) and isinstance(wanted, PassphraseSource):
+            wanted.offer(offer)
+        if isinstance(offer, TransitKey) and isinstance(wanted, TransitSource):
+            wanted.offer(offer)
         self._keyring.install(kind, lambda: self._seal_anew(progress))
         return self.custody()
 
@@ -160,7 +173,7 @@ class FileSecrets:
 
     def _seal_anew(self, progress: Callable[[str], None]) -> None:
         """Seal every secret with the newest data key; a damaged one stays as it is, for others to tell of."""
-        rows = self._store.query("SELECT name, sealed FROM secrets")
+        rows = self._store.query(_SEALED_HERE)
         number, cipher = self._keyring.newest()
         for count, (name, sealed) in enumerate(rows):
             if count % TOLD_EVERY == 0:
@@ -170,6 +183,10 @@ class FileSecrets:
             except DamagedSecret:
                 continue
             self._store.execute("UPDATE secrets SET sealed = ? WHERE name = ?", anew, name)
+
+    def _sealed(self, name: str, secret: bytes) -> bytes:
+        number, cipher = self._keyring.sealing()
+        return seal(cipher, number, name, bytes(secret))
 
     def _open(self, name: str, sealed: bytes) -> bytes:
         try:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class SqliteStore:
         else:
             _create(path)
         self._depth = 0
+        self.before_commit: list[Callable[[], None]] = []
         self._connection = _connect(path)
         with self._told_plainly():
             for pragma in (
@@ -74,7 +75,10 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable at the end; an inner one undoes only what was done in it."""
+        """All or nothing, durable at the end; an inner one undoes only what was done in it.
+
+        before_commit is called last, inside: what it raises undoes all.
+        """
         self._refuse_if_undone()
         begin, commit, undo = _statements(self._depth)
         self._run(begin)
@@ -82,6 +86,9 @@ class SqliteStore:
         try:
             yield
             self._refuse_if_undone()
+            if self._depth == 1:
+                for work in self.before_commit:
+                    work()
             self._run(commit)
         except BaseException:
             self._undo(undo)

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 
-from resource_wireguard.errors import HostError
+from resource_wireguard.errors import HostError, ResourceError
 from resource_wireguard.host.diff import Action, Plan, Verb
 from resource_wireguard.host.facts import Problem
-from resource_wireguard.host.ownership import alias_of
+from resource_wireguard.host.ownership import alias_of, is_our_bridge
 from resource_wireguard.host.render import noun_of
 from resource_wireguard.host.state import (
     Address,
+    Attachment,
     Device,
+    DockerNetwork,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -23,10 +26,12 @@ from resource_wireguard.host.state import (
     Table,
 )
 from resource_wireguard.system import netlink, routing, sysctl
+from resource_wireguard.system.docker_networks import DockerNetworks
 from resource_wireguard.system.engines import Engines
-from resource_wireguard.system.messages import KernelRefused, NetlinkSocket
+from resource_wireguard.system.messages import KernelRefused
 from resource_wireguard.system.netlink import SeenLink
 from resource_wireguard.system.nftables import Nftables
+from resource_wireguard.system.places import Place, Places
 from resource_wireguard.system.transaction import transaction_of
 from resource_wireguard.system.wireguard import WireGuard
 
@@ -43,12 +48,20 @@ class Application:
     """
 
     def __init__(
-        self, kernel: NetlinkSocket, wireguard: WireGuard, engines: Engines, nftables: Nftables
+        self,
+        places: Places,
+        wireguard: WireGuard,
+        engines: Engines,
+        nftables: Nftables,
+        docker: DockerNetworks,
     ) -> None:
-        self._kernel = kernel
+        self._places = places
+        self._kernel = places.here.kernel
         self._wireguard = wireguard
         self._engines = engines
         self._nftables = nftables
+        self._docker = docker
+        self._protected = True
         self._problems: list[Problem] = []
         self._failed: set[str] = set()
 
@@ -56,31 +69,38 @@ class Application:
         """Try all of it; what was refused."""
         for driver, steps in groupby(plan, _driver_of):
             if driver is Table:
-                self._try(partial(self._nftables.apply, list(steps)), "nft tables", None)
+                self._protected &= self._try(partial(self._nftables.apply, list(steps)), "nft tables", None)
             elif driver is Device:
                 for batch in _batches(steps):
                     self._tell_engines(batch)
             else:
                 for action in steps:
                     record, step = action.record, partial(self._step, action)
-                    self._try(step, noun_of(record), record.interface, vital=driver is Link)
+                    done = self._try(step, noun_of(record), record.interface, vital=driver is Link)
+                    self._protected &= done or driver is not Rule
         return tuple(self._problems)
 
-    def _try(self, step: Callable[[], None], noun: str, interface: str | None, vital: bool = False) -> None:
-        """Carry out a step; if it is vital to its interface and fails, nothing more is tried there."""
+    def _try(self, step: Callable[[], None], noun: str, interface: str | None, vital: bool = False) -> bool:
+        """Whether a step was done; if it is vital to its interface and fails, no more is tried there."""
         if interface in self._failed:
-            return
+            return False
         try:
             step()
-        except (HostError, OSError) as error:
-            message, hint = (error.message, error.hint) if isinstance(error, HostError) else (str(error), "")
-            self._problems.append(Problem(f"{noun}: {message}", hint, interface or ""))
+        except (ResourceError, OSError) as error:
+            self._problems.append(_problem(noun, error, interface or ""))
             if interface is not None and (vital or isinstance(error, _Unusable)):
                 self._failed.add(interface)
+            return False
+        return True
 
     def _step(self, action: Action) -> None:
         """One action that stands for itself."""
         match action.record:
+            case NetNamespace(name) as namespace:
+                if action.verb == "delete":
+                    self._places.delete(name)
+                else:
+                    self._places.create(namespace)
             case Link() as link:
                 self._link(action.verb, link)
             case Address() as address:
@@ -91,23 +111,50 @@ class Application:
                 self._rule(action.verb, rule)
             case Sysctl(name, value):
                 sysctl.write(name, value)
+            case DockerNetwork() | Attachment():
+                self._require_protected(action)
+                self._docker.apply(action)
+
+    def _require_protected(self, action: Action) -> None:
+        """No network, and no container in one, before all rules that bind it are in place."""
+        if action.verb == "create" and not self._protected:
+            raise HostError("not made, as its protections could not be", "see the other problems")
 
     # -- links --
 
     def _link(self, verb: Verb, link: Link) -> None:
-        seen = netlink.link(self._kernel, link.name)
+        found = self._find(link.name)
         if verb == "delete":
-            if seen is not None:
-                self._require_ours(seen)
-                self._delete_link(seen)
+            if found is not None:
+                self._require_ours(found[1])
+                self._delete_link(*found)
             return
-        if seen is None:
+        goal = self._goal(link)
+        if found is None:
             self._create_link(link)
         else:
-            self._require_ours(seen)
-        netlink.set_link(self._kernel, link.name, alias=alias_of(link.tunnel), mtu=link.mtu, up=link.up)
+            self._require_ours(found[1])
+        place, seen = found or (self._places.here, None)
+        self._bring(link, place, goal)
         if link.engine == "userspace" and link.up and not (seen and seen.up):
-            self._engines.wait_up(link.name)
+            self._engines.wait_up(link.name, moved=place is not goal)
+
+    def _goal(self, link: Link) -> Place:
+        """Where a link shall lie; without that place it is not made at all, as it would be open elsewhere."""
+        try:
+            return self._places.of(link.netns)
+        except HostError as error:
+            raise _Unusable(error.message, error.hint) from None
+
+    def _bring(self, link: Link, place: Place, goal: Place) -> None:
+        """Mark, size and switch a link; on its way into a namespace it is down.
+
+        A link is made in the host's namespace and its UDP socket stays there, wherever it goes.
+        """
+        if place is not goal:
+            netlink.set_link(place.kernel, link.name, alias=alias_of(link.tunnel), mtu=link.mtu, up=False)
+            netlink.move_link(place.kernel, link.name, goal.descriptor)
+        netlink.set_link(goal.kernel, link.name, alias=alias_of(link.tunnel), mtu=link.mtu, up=link.up)
 
     def _create_link(self, link: Link) -> None:
         if link.engine == "kernel":
@@ -115,26 +162,33 @@ class Application:
             return
         self._engines.start(link.name, link.tunnel, lambda: netlink.link(self._kernel, link.name) is not None)
 
-    def _delete_link(self, seen: SeenLink) -> None:
-        delete = partial(netlink.delete_link, self._kernel, seen.name)
+    def _delete_link(self, place: Place, seen: SeenLink) -> None:
+        delete = partial(netlink.delete_link, place.kernel, seen.name)
         if seen.kind == "wireguard":
             delete()
         else:
             self._engines.stop(seen.name, delete)
 
     def _require_ours(self, seen: SeenLink) -> None:
+        if is_our_bridge(seen.name, seen.kind):
+            return
         if seen.tunnel is None and not self._engines.is_ours(seen.name):
             raise _Unusable(
                 f"interface {seen.name} exists and is not ours",
                 f"choose another interface name, or remove it: ip link delete {seen.name}",
             )
 
-    def _our_link(self, name: str) -> SeenLink:
-        seen = netlink.link(self._kernel, name)
-        if seen is None:
+    def _our_link(self, name: str) -> tuple[Place, SeenLink]:
+        found = self._find(name)
+        if found is None:
             raise _Unusable(f"interface {name} is gone")
-        self._require_ours(seen)
-        return seen
+        self._require_ours(found[1])
+        return found
+
+    def _find(self, name: str) -> tuple[Place, SeenLink] | None:
+        """The link of that name, wherever it lies; of several that is ours."""
+        found = [(place, seen) for place in self._places if (seen := netlink.link(place.kernel, name))]
+        return min(found, key=lambda entry: entry[1].tunnel is None, default=None)
 
     # -- WireGuard --
 
@@ -149,13 +203,15 @@ class Application:
             self._try(step, f"WireGuard of {interface}", interface, vital=True)
 
     def _tell_engine(self, interface: str, actions: list[Action]) -> None:
-        engine = "kernel" if self._our_link(interface).kind == "wireguard" else "userspace"
+        place, seen = self._our_link(interface)
+        engine = "kernel" if seen.kind == "wireguard" else "userspace"
+        link = Link(interface, seen.tunnel or "", engine, seen.mtu, seen.up, place.name)
         transaction = transaction_of(actions)
         before = next(
             (action.before.listen_port for action in actions if isinstance(action.before, Device)), 0
         )
         try:
-            self._wireguard.write(interface, engine, transaction, before)
+            self._wireguard.write(link, transaction, before)
         except KernelRefused as refusal:
             if refusal.number != errno.EADDRINUSE:
                 raise
@@ -167,24 +223,25 @@ class Application:
     # -- routing --
 
     def _address(self, verb: Verb, address: Address) -> None:
-        index = self._our_link(address.interface).index
+        place, seen = self._our_link(address.interface)
         if verb == "delete":
-            netlink.delete_address(self._kernel, index, address.address)
+            netlink.delete_address(place.kernel, seen.index, address.address)
         else:
-            netlink.add_address(self._kernel, index, address.address, bare=address.bare)
+            netlink.add_address(place.kernel, seen.index, address.address, bare=address.bare)
 
     def _route(self, verb: Verb, route: Route) -> None:
-        link = netlink.link(self._kernel, route.interface) if route.interface else None
+        kernel = self._places.of(route.netns).kernel
+        link = netlink.link(kernel, route.interface) if route.interface else None
         if route.interface and link is None:
             if verb == "delete":
                 return  # it went with its link
             raise _Unusable(f"interface {route.interface} is gone")
         index = link.index if link else None
         if verb == "delete":
-            routing.delete_route(self._kernel, route, index)
+            routing.delete_route(kernel, route, index)
             return
         try:
-            routing.add_route(self._kernel, route, index, replace=verb == "change")
+            routing.add_route(kernel, route, index, replace=verb == "change")
         except KernelRefused as refusal:
             if refusal.number != errno.EEXIST:
                 raise
@@ -198,6 +255,12 @@ class Application:
             routing.delete_rule(self._kernel, rule)
             return
         routing.add_rule(self._kernel, rule)
+
+
+def _problem(noun: str, error: ResourceError | OSError, interface: str) -> Problem:
+    if isinstance(error, ResourceError):
+        return Problem(f"{noun}: {error.message}", error.hint, interface)
+    return Problem(f"{noun}: {error}", "", interface)
 
 
 def _batches(steps: Iterable[Action]) -> Iterator[list[Action]]:

@@ -69,7 +69,7 @@ def refusals(what: str) -> Iterator[None]:
         raise _refused(what, error.status_code, _one_line(error.explanation or error)) from None
     except (DockerException, RequestException) as error:
         hint = "see that it runs: systemctl status docker"
-        raise HostError(f"{what}: Docker does not answer ({_one_line(error)})", hint) from None
+        raise HostError(f"{what}: Docker does not answer ({_reason(error)})", hint) from None
 
 
 def _refused(what: str, status: int | None, words: str) -> ResourceError:
@@ -78,6 +78,12 @@ def _refused(what: str, status: int | None, words: str) -> ResourceError:
     if status == CONFLICT and "already" in words:
         return AlreadyExists(f"{what}: {words}", "")
     return ConflictError(f"{what}: {words}", "") if status == CONFLICT else HostError(f"{what}: {words}", "")
+
+
+def _reason(error: Exception) -> str:
+    """What the SDK says, or that it waited in vain, which it says in twenty words."""
+    words = _one_line(error)
+    return "timed out" if "timed out" in words else words
 
 
 def _one_line(words: object) -> str:

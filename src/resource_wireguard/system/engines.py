@@ -26,6 +26,9 @@ STOP_DEADLINE = 0.5
 UP_DEADLINE = 0.2
 """Seconds until a started engine answers, until a signal has ended it, and until it saw its link go up."""
 
+UP_DEADLINE_MOVED = 1.2
+"""Seconds: wireguard-go looks every second (routineHackListener)."""
+
 BACK_OFF = (0, 0, 0, 1, 2, 4, 8, 16, 30)
 """Seconds from the latest start of an engine to the next, by the number of starts within BACK_OFF_WINDOW."""
 
@@ -100,13 +103,14 @@ class Engines:
             os.close(engine)
         return engine is not None
 
-    def wait_up(self, interface: str) -> None:
+    def wait_up(self, interface: str, *, moved: bool = False) -> None:
         """Wait until an engine has seen that its link is up and has opened its UDP socket.
 
         Only from then on does it say so when the listen port is taken. An engine that opens none until it
-        is told the port is not waited for longer than UP_DEADLINE.
+        is told the port is not waited for longer than UP_DEADLINE. From a link that was moved to another
+        network namespace no event reaches it: it looks by itself.
         """
-        for _ in _pauses(UP_DEADLINE):
+        for _ in _pauses(UP_DEADLINE_MOVED if moved else UP_DEADLINE):
             if uapi.is_listening(interface):
                 return
 

@@ -18,17 +18,20 @@ from resource_wireguard.host.state import (
     Address,
     Device,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
     Route,
+    Rule,
     Sysctl,
+    Table,
     state_of,
 )
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.net import network_of
+from resource_wireguard.system.fake_events import FakeEvents
 from resource_wireguard.system.fake_kernel import (
-    FakeEvents,
     FakeKernel,
     Foreign,
     Interface,
@@ -57,6 +60,8 @@ class FakeHost(FakeKernel):
         self.stop_after: int | None = None
         self.observations = 0
         self.counters: dict[str, LinkFacts] = {}
+        self.no_netns: Problem | None = None
+        self.processes: dict[str, dict[int, str]] = {}
         self._mute: set[str] = set()
 
     # -- the port --
@@ -66,9 +71,12 @@ class FakeHost(FakeKernel):
         self.observations += 1
         ours = [interface for interface in self.interfaces.values() if not interface.foreign]
         answering = [interface for interface in ours if interface.link.name not in self._mute]
+        bridges = frozenset(interface.link.name for interface in ours if interface.bridge)
+        of_docker, docker, problems = self.docker.observe(questions, bridges)
         records: list[Record] = [record for interface in ours for record in interface.routing()]
         records += [record for interface in answering for record in interface.wireguard()]
-        records += [*self.routes.values(), *self.rules, *self.tables.values()]
+        records += [*self.namespaces.values(), *self.routes.values(), *self.rules, *self.tables.values()]
+        records += of_docker
         records += [Sysctl(n, self.sysctls[n]) for n in sorted(questions.sysctls) if n in self.sysctls]
         return Observation(
             state_of(records),
@@ -76,17 +84,22 @@ class FakeHost(FakeKernel):
             self.engine,
             {path: self.path_mtu.get(path.address, self.default_mtu) for path in questions.paths},
             self.default_mtu,
-            tuple(Problem(f"engine of {name} does not answer", "", name) for name in sorted(self._mute)),
+            (
+                *(Problem(f"engine of {name} does not answer", "", name) for name in sorted(self._mute)),
+                *problems,
+            ),
             complete=not self._mute,
             links={
                 interface.link.name: self.counters.get(interface.link.name, LinkFacts()) for interface in ours
             },
+            docker=docker,
         )
 
     def apply(self, plan: Plan) -> tuple[Problem, ...]:
         """Try each action; what lies on a link that could not be made is passed over in silence."""
         problems: list[Problem] = []
         without_link: set[str | None] = set()
+        self.protected = True
         for action in plan:
             if action.record.interface in without_link:
                 continue
@@ -97,21 +110,28 @@ class FakeHost(FakeKernel):
                 problems.append(
                     Problem(f"{noun_of(action.record)}: {refusal}", refusal.hint, interface or "")
                 )
+                self.protected &= not isinstance(action.record, Table | Rule)
                 if isinstance(action.record, Link):
                     without_link.add(interface)
             self._count(action)
         return tuple(problems)
 
-    def survey(self, *, registry: bool = False) -> Survey:  # noqa: ARG002 (this host has none)
+    def survey(self, *, registry: bool = False, docker: bool = False) -> Survey:  # noqa: ARG002 (it has none)
         """Everything in use on the host, whoever uses it."""
+        if docker and self.docker.refusal:
+            raise self.docker.refusal
         addresses = [a for interface in self.interfaces.values() for a in interface.addresses]
         foreign = [r.prefix for r in self.others.values() if isinstance(r, Route)]
         routes = [route.prefix for route in self.routes.values()] + foreign
+        ours = [prefix for network in self.docker.networks.values() for prefix in network.prefixes]
+        pools = [*ours, *self.docker.foreign.values()] if docker else []
         return Survey(
-            frozenset([*map(network_of, addresses), *(r for r in routes if not r.endswith("/0"))]),
+            frozenset([*map(network_of, addresses), *(r for r in routes if not r.endswith("/0")), *pools]),
             frozenset(self.bound_ports()),
             frozenset(self.interfaces),
             self.public_address,
+            docker_networks=frozenset({*self.docker.networks, *self.docker.foreign} if docker else ()),
+            docker_asks_outside=self.docker.asks_outside,
         )
 
     def handshakes(self, interfaces: Iterable[str]) -> dict[tuple[str, PublicKey], float]:
@@ -158,6 +178,15 @@ class FakeHost(FakeKernel):
         self.routes.update((route.key, route) for route in routes)
         self.ring()
         return ()
+
+    def netns_refusal(self, name: str) -> Problem | None:
+        """What a test has set, or that the name is taken."""
+        taken = (NetNamespace, name) in self.others
+        return Problem(f"network namespace {name} exists and is not ours") if taken else self.no_netns
+
+    def netns_processes(self, netns: str) -> dict[int, str]:
+        """What a test has placed there."""
+        return self.processes.get(netns, {})
 
     def events(self) -> FakeEvents:
         """A new subscription; WireGuard's own changes never ring, as netlink is silent about peers."""

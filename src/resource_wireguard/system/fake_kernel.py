@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from resource_wireguard.errors import ResourceError
 from resource_wireguard.host.diff import Action
 from resource_wireguard.host.facts import PeerFacts
 from resource_wireguard.host.render import line_of
 from resource_wireguard.host.state import (
     Address,
+    Attachment,
     Device,
+    DockerNetwork,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -29,6 +33,8 @@ from resource_wireguard.host.state import (
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.names import INTERFACE_MAX
 from resource_wireguard.model.net import is_v6, network_of
+from resource_wireguard.system.fake_docker import Conflict, FakeDocker
+from resource_wireguard.system.fake_events import FakeEvents
 
 MAIN_TABLE = 254
 IPV6_MIN_MTU = 1280
@@ -39,6 +45,8 @@ SYSCTLS = {
     "net.ipv6.conf.all.forwarding": "0",
     "net.ipv4.conf.all.src_valid_mark": "0",
     "net.ipv4.conf.all.rp_filter": "0",
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
 }
 
 
@@ -57,7 +65,9 @@ class UdpSocket:
     port: int
 
 
-Foreign = Link | Device | Peer | PeerEndpoint | Address | Route | Rule | ForeignTable | UdpSocket
+Foreign = (
+    Link | Device | Peer | PeerEndpoint | Address | Route | Rule | NetNamespace | ForeignTable | UdpSocket
+)
 
 
 class Refused(Exception):
@@ -70,10 +80,14 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Interface:
-    """A link and all that lives and dies with it; the first address of a subnet is its primary one."""
+    """A link and all that lives and dies with it; the first address of a subnet is its primary one.
+
+    The bridge of a Docker network of ours is no link of ours, but addresses of ours may lie on it.
+    """
 
     link: Link
     foreign: bool = False
+    bridge: bool = False
     device: Device | None = None
     peers: dict[PublicKey, Peer] = field(default_factory=dict)
     endpoints: dict[PublicKey, str] = field(default_factory=dict)
@@ -83,7 +97,8 @@ class Interface:
 
     def routing(self) -> Iterator[Record]:
         """The part that rtnetlink answers for."""
-        yield self.link
+        if not self.bridge:
+            yield self.link
         for address, bare in self.addresses.items():
             yield Address(self.link.name, address, bare)
 
@@ -112,42 +127,19 @@ class Interface:
             yield (self.link.name, key), replace(learned, endpoint=self.endpoints.get(key))
 
 
-class FakeEvents:
-    """An eventfd that counts what changed since the last look."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def fileno(self) -> int:
-        """For select(2)."""
-        return self._descriptor
-
-    def drain(self) -> int:
-        """How many changes were queued."""
-        try:
-            return os.eventfd_read(self._descriptor)
-        except BlockingIOError:
-            return 0
-
-    def ring(self) -> None:
-        """One more change."""
-        os.eventfd_write(self._descriptor, 1)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._descriptor)
-
-
 class FakeKernel:
-    """All objects of one network namespace. engine is what new links can be made with."""
+    """All objects of a host and of the network namespaces on it. engine is what links can be made with."""
 
     def __init__(self, engine: str | None) -> None:
         self.engine = engine
         self.sysctls = dict(SYSCTLS)
+        self.namespaces: dict[str, NetNamespace] = {}
         self.interfaces: dict[str, Interface] = {}
         self.routes: dict[object, Route] = {}
         self.rules: dict[Rule, None] = {}
         self.tables: dict[str, Table] = {}
+        self.docker = FakeDocker()
+        self.protected = True
         self.others: dict[object, Foreign] = {}
         self.refusals: dict[tuple[type[Record], str | None], int] = {}
         self.subscribers: list[FakeEvents] = []
@@ -165,6 +157,8 @@ class FakeKernel:
             if (type(record), interface) in self.refusals:
                 raise Refused(self.refusals[type(record), interface])
         match record:
+            case NetNamespace():
+                self._namespace(action, record)
             case Link():
                 self._link(action, record)
             case Device():
@@ -183,17 +177,29 @@ class FakeKernel:
                 self._sysctl(record)
             case Table():
                 self._table(action, record)
+            case DockerNetwork() | Attachment():
+                self._docker(action)
         if not isinstance(record, Peer | PeerEndpoint | Device):
             self.ring()
 
     def _check_foreign(self, action: Action) -> None:
         record = action.record
-        if action.verb == "create" and isinstance(record, Link | Route | Rule):
+        if action.verb == "create" and isinstance(record, Link | Route | Rule | NetNamespace):
             return  # the kernel refuses this by itself
         on = self.interfaces.get(record.interface or "")
         assert not (on and on.foreign), f"touches a foreign link: {line_of(action)}"
         ours = isinstance(record, Route) and record.key in self.routes
         assert ours or identity(record) not in self.others, f"touches what is not ours: {line_of(action)}"
+
+    def _namespace(self, action: Action, record: NetNamespace) -> None:
+        if action.verb == "delete":
+            del self.namespaces[record.name]
+            for name in [i.link.name for i in self.interfaces.values() if i.link.netns == record.name]:
+                self.remove_link(name)  # default_device_exit_batch()
+        elif action.verb == "create" and identity(record) in self.others:
+            raise Refused(errno.EEXIST, "it exists and is not ours")
+        else:
+            self.namespaces[record.name] = record
 
     def _link(self, action: Action, link: Link) -> None:
         if action.verb == "delete":
@@ -210,6 +216,8 @@ class FakeKernel:
         if link.name in self.interfaces:
             hint = "it exists and is not ours" if self.interfaces[link.name].foreign else ""
             raise Refused(errno.EEXIST, hint)  # __rtnl_newlink()
+        if link.netns is not None and link.netns not in self.namespaces:
+            raise Refused(errno.ENOENT, "its network namespace is not there")
         if self.engine != link.engine:
             raise Refused(errno.EOPNOTSUPP, f"no {link.engine} engine here")
         self.interfaces[link.name] = Interface(link)
@@ -217,6 +225,7 @@ class FakeKernel:
     def _change_link(self, link: Link) -> None:
         interface = self._existing(link.name)
         device = interface.device
+        assert link.netns == interface.link.netns, f"{link.name} is made anew, not moved"
         if link.up and not interface.link.up and device and device.listen_port in self.bound_ports():
             raise Refused(errno.EADDRINUSE)  # wg_open() → wg_socket_init()
         interface.link = link
@@ -298,8 +307,11 @@ class FakeKernel:
             if self.routes.pop(route.key, None) is None:
                 raise Refused(errno.ESRCH)  # fib_table_delete()
             return
-        if route.interface is not None and not self._existing(route.interface).link.up:
-            raise Refused(errno.ENETDOWN)  # fib_check_nh()
+        if route.interface is not None:
+            link = self._existing(route.interface).link
+            if not link.up:
+                raise Refused(errno.ENETDOWN)  # fib_check_nh()
+            assert link.netns == route.netns, f"{link.name} lies elsewhere than its route"
         if action.verb == "create" and route.key in {*self.routes, *self._other_routes()}:
             raise Refused(errno.EEXIST)  # fib_table_insert()
         self.routes[route.key] = route
@@ -312,7 +324,7 @@ class FakeKernel:
         for interface in self.interfaces.values():
             for address, bare in interface.addresses.items():
                 if interface.link.up and not bare and not is_v6(address) and not address.endswith("/32"):
-                    yield network_of(address), MAIN_TABLE, 0  # fib_add_ifaddr()
+                    yield network_of(address), MAIN_TABLE, 0, interface.link.netns  # fib_add_ifaddr()
 
     def _drop_routes(self, name: str, *, v6: bool) -> None:
         for routes in (self.routes, self.others):
@@ -340,6 +352,19 @@ class FakeKernel:
             self.tables[table.family] = table  # one nft transaction replaces all of it
         elif self.tables.pop(table.family, None) is None:
             raise Refused(errno.ENOENT)
+
+    def _docker(self, action: Action) -> None:
+        if action.verb == "create" and not self.protected:
+            raise Refused(errno.EPERM, "not made, as its protections could not be")
+        try:
+            self.docker.carry_out(action)
+        except (Conflict, ResourceError) as error:
+            raise Refused(errno.EPERM, str(error)) from None
+        bridges = {network.bridge: network for network in self.docker.networks.values()}
+        for name in [name for name, there in self.interfaces.items() if there.bridge and name not in bridges]:
+            self.remove_link(name)
+        for name, network in bridges.items():
+            self.interfaces.setdefault(name, Interface(Link(name, "", "bridge", network.mtu), bridge=True))
 
     def _existing(self, name: str) -> Interface:
         if name not in self.interfaces:

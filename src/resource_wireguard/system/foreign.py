@@ -24,13 +24,14 @@ def read(kernel: NetlinkSocket, wireguard: WireGuard, engines: Engines, interfac
             f"interface {interface} is that of tunnel '{seen.tunnel or ''}' already", "see 'interface list'"
         )
     engine = _engine_of(seen)
-    readings, problems = wireguard.read({interface: engine})
+    link = Link(interface, "", engine, seen.mtu, seen.up)
+    readings, problems = wireguard.read([link])
     if problems:
         raise HostError(problems[0].message, problems[0].hint)
     (said,) = readings
     return Found(
         index=seen.index,
-        link=Link(interface, "", engine, seen.mtu, seen.up),
+        link=link,
         alias=seen.alias,
         device=said.device,
         peers=tuple(said.peers.values()),

@@ -31,7 +31,7 @@ _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _GETSTATS = 94
 
-_IFNAME, _MTU, _LINKINFO, _IFALIAS, _GROUP, _EXT_MASK = 3, 4, 18, 20, 27, 29
+_IFNAME, _MTU, _LINKINFO, _IFALIAS, _GROUP, _NET_NS_FD, _EXT_MASK = 3, 4, 18, 20, 27, 28, 29
 _INFO_KIND = 1
 _SKIP_STATISTICS = 8
 _IFF_UP = 1
@@ -39,6 +39,8 @@ _IFF_UP = 1
 _ADDRESS, _LOCAL, _ADDRESS_FLAGS, _ADDRESS_PROTOCOL = 1, 2, 8, 11
 _NO_PREFIX_ROUTE = 0x200
 _SCOPE_LINK = 253
+_NO_DAD = 2
+"""IFA_F_NODAD: an address on a bridge answers at once, not after a second of asking who else has it."""
 
 _ifinfomsg = struct.Struct("=BxHiII")
 _ifaddrmsg = struct.Struct("=BBBBI")
@@ -92,6 +94,12 @@ def link(kernel: NetlinkSocket, name: str) -> SeenLink | None:
         raise
 
 
+def link_at(kernel: NetlinkSocket, index: int) -> SeenLink:
+    """The link of that index; KernelRefused where there is none."""
+    request = _ifinfomsg.pack(0, 0, index, 0, 0) + u32(_EXT_MASK, _SKIP_STATISTICS)
+    return _link(kernel.ask(_GETLINK, request))
+
+
 def counters(kernel: NetlinkSocket, index: int) -> LinkFacts:
     """What a link could not carry; asked for one link, as a dump would count for all of a host's."""
     request = _if_stats_msg.pack(0, 0, index, 1 << (_STATS_LINK_64 - 1))
@@ -116,6 +124,16 @@ def set_link(kernel: NetlinkSocket, name: str, *, alias: str, mtu: int, up: bool
 def set_alias(kernel: NetlinkSocket, index: int, alias: str) -> None:
     """Mark the link of that index, and touch nothing else of it."""
     kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, index, 0, 0) + attribute(_IFALIAS, alias.encode()))
+
+
+def set_up(kernel: NetlinkSocket, index: int) -> None:
+    """Switch the link of that index on."""
+    kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, index, _IFF_UP, _IFF_UP))
+
+
+def move_link(kernel: NetlinkSocket, name: str, namespace: int) -> None:
+    """Bring a link into the network namespace of a descriptor; it is down then, and bare of addresses."""
+    kernel.change(_SETLINK, _ifinfomsg.pack(0, 0, 0, 0, 0) + text(_IFNAME, name) + u32(_NET_NS_FD, namespace))
 
 
 def delete_link(kernel: NetlinkSocket, name: str) -> None:
@@ -183,6 +201,6 @@ def _address_message(index: int, address: str) -> bytes:
     host, _, length = address.partition("/")
     packed = ip_bytes(host)
     family = FAMILY_OF_VERSION[4 if len(packed) == 4 else 6]
-    head = _ifaddrmsg.pack(family, int(length), 0, 0, index)
+    head = _ifaddrmsg.pack(family, int(length), _NO_DAD if len(packed) == 16 else 0, 0, index)
     mark = attribute(_ADDRESS_PROTOCOL, bytes([PROTOCOL]))
     return head + attribute(_LOCAL, packed) + attribute(_ADDRESS, packed) + mark

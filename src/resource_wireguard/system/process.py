@@ -1,6 +1,7 @@
 """The only place where processes are started: an argv list, never a shell, and never a secret in it."""
 
 import os
+import signal
 import subprocess  # noqa: TID251
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -63,6 +64,8 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], log: int
 
 def become(argv: Sequence[str]) -> NoReturn:
     """Go on as another program, with our terminal and our exit code; HostError if it is missing."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and a program would inherit that
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(argv[0], list(argv))  # noqa: S606 - an argv list, as everywhere here
     except OSError as error:

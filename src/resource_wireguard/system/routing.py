@@ -62,14 +62,14 @@ class SeenPath:
     mtu: int | None
 
 
-def routes(kernel: NetlinkSocket, names: Mapping[int, str]) -> Iterator[Route]:
-    """All routes of our protocol, in all tables; names gives the links by index."""
+def routes(kernel: NetlinkSocket, names: Mapping[int, str], netns: str | None = None) -> Iterator[Route]:
+    """All routes of our protocol, in all tables of a namespace; names gives the links by index."""
     for family in FAMILY_OF_VERSION.values():
         request = _rtmsg.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
         for body in kernel.dump(_GETROUTE, request):
             its_family, length, _, _, table, protocol, _, kind, _ = _rtmsg.unpack_from(body)
             if its_family == family and protocol == PROTOCOL:
-                yield _route(body, length, table, kind, names)
+                yield _route(body, length, table, kind, names, netns)
 
 
 def plain_routes(kernel: NetlinkSocket, index: int, name: str) -> Iterator[Route]:
@@ -181,7 +181,9 @@ def _path(body: bytes) -> SeenPath:
     )
 
 
-def _route(body: bytes, length: int, table: int, kind: int, names: Mapping[int, str]) -> Route:
+def _route(
+    body: bytes, length: int, table: int, kind: int, names: Mapping[int, str], netns: str | None = None
+) -> Route:
     found = attributes(body, _rtmsg.size)
     v6 = body[0] == FAMILY_OF_VERSION[6]
     destination = found.get(_DST) or bytes(16 if v6 else 4)
@@ -193,6 +195,7 @@ def _route(body: bytes, length: int, table: int, kind: int, names: Mapping[int, 
         table=number(found[_TABLE]) if _TABLE in found else table,
         metric=0 if v6 and metric == _DEFAULT_V6_METRIC else metric,
         source=ip_text(found[_PREFSRC]) if _PREFSRC in found else None,
+        netns=netns,
     )
 
 

@@ -7,20 +7,23 @@ from pathlib import Path
 from resource_wireguard.host.facts import Survey
 from resource_wireguard.system import netlink, routing, sysctl, uapi
 from resource_wireguard.system.messages import NetlinkSocket
+from resource_wireguard.system.places import Places
 
 _UDP_TABLES = ("udp", "udp6", "udplite", "udplite6")
 
 
-def survey(kernel: NetlinkSocket, reserved_ports: Mapping[int, str]) -> Survey:
+def survey(places: Places, reserved_ports: Mapping[int, str]) -> Survey:
     """Prefixes, UDP ports and interface names of this namespace, and the names of all engines' sockets."""
+    kernel = places.here.kernel
     links = netlink.links(kernel)
     names = {link.index: link.name for link in links}
     addresses = [ipaddress.ip_interface(address.address) for address in netlink.addresses(kernel, names)]
     networks = {str(address.network) for address in addresses}
+    inside = {link.name for place in places.ours for link in netlink.links(place.kernel)}
     return Survey(
         prefixes=frozenset(networks | set(routing.used_prefixes(kernel))),
         udp_ports=frozenset(udp_ports()),
-        interfaces=frozenset({*names.values(), *_live_sockets()}),
+        interfaces=frozenset({*names.values(), *inside, *_live_sockets()}),
         public_address=public_address(kernel, names),
         reserved_ports=reserved_ports,
         ipv6=sysctl.read("net.ipv6.conf.default.disable_ipv6") == "0",

@@ -11,6 +11,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.fake_agent import TUNNEL, FakeAgent
 
 from resource_wireguard.cli import doctor
+from resource_wireguard.features.isolation import views
 from resource_wireguard.features.monitor import checks
 
 PAGE = Path(__file__).parents[3] / "docs" / "troubleshooting.md"
@@ -25,7 +26,7 @@ def findings(run: Run, **more: str) -> dict[str, dict[str, Any]]:
 
 
 def test_every_code_has_its_paragraph(run: Run) -> None:
-    codes = {*findings(run), *checks.CODES}
+    codes = {*findings(run), *checks.CODES, *views.CODES}
     paragraphs = set(re.findall(r"^#+ `([a-z-]+)`", PAGE.read_text(), re.MULTILINE))
     assert codes == paragraphs
 

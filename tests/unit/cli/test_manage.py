@@ -236,3 +236,17 @@ def test_install_makes_private_directories_and_then_skips(run: Run, config_dir: 
     assert run("manage", "install", "--verbose", PATH=path).returncode == 0
     assert stat.S_IMODE(config_dir.stat().st_mode) == 0o700
     assert run("manage", "install", PATH=path).returncode == 2
+
+
+def test_the_pid_of_another_pid_namespace_is_nobodys_here(
+    run: Run, config_dir: Path, pid: Callable[[], int]
+) -> None:
+    """The agent of a container says 'pid 1' in the lock: on the host that is another process."""
+    run("manage", "start")
+    agent = pid()
+    (config_dir / "run/agent.lock").write_text(f"{os.getpid()}\npid:[1]\n")
+    refused = run("manage", "stop", "--force", "--timeout", "1")
+    assert refused.returncode == 1
+    assert "runs in a container that was not started from here" in refused.stderr
+    assert is_alive(agent)
+    (config_dir / "run/agent.lock").write_text(f"{agent}\n")

@@ -43,9 +43,9 @@ def test_vrooli_reads_one_object_with_two_booleans(run: Run, agent: FakeAgent) -
         shown = run("status", "--format", "json", "--fast")
         return json.loads(shown.stdout + shown.stderr)
 
-    assert {**RESULTS["status"], "running": True, "healthy": True} == read()
+    assert {**RESULTS["status"], "running": True, "healthy": True, "runtime": "native"} == read()
     agent.result("status", SICK)
-    assert read() == {**SICK, "running": True, "healthy": False}
+    assert read() == {**SICK, "running": True, "healthy": False, "runtime": "native"}
     agent.close()
     stopped = read()
     assert (stopped["running"], stopped["healthy"], stopped["tunnels"]) == (False, False, [])

@@ -35,10 +35,11 @@ def analyze() -> None:
 
 
 @pytest.mark.usefixtures("analyze")
+@pytest.mark.parametrize("netns", [False, True])
 @pytest.mark.parametrize("config_dir", ["/root/.vrooli/resources/wireguard", ODD])
-def test_systemd_finds_nothing_wrong(tmp_path: Path, config_dir: str) -> None:
+def test_systemd_finds_nothing_wrong(tmp_path: Path, config_dir: str, netns: bool) -> None:
     path = tmp_path / unit.NAME
-    path.write_text(unit.unit_text(sys.executable, config_dir, [unit.READ_ANY_FOLDER]))
+    path.write_text(unit.unit_text(sys.executable, config_dir, [unit.READ_ANY_FOLDER], netns=netns))
     assert verify(path) == []
 
 
@@ -53,6 +54,27 @@ def test_only_the_capabilities_that_are_needed() -> None:
     assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW" in lines(unit.unit_text(PYTHON, "/x"))
     more = unit.unit_text(PYTHON, "/x", [unit.READ_ANY_FOLDER])
     assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_READ_SEARCH" in lines(more)
+
+
+OWN_MOUNTS = {
+    *("ProtectSystem", "ProtectHome", "ReadWritePaths", "PrivateTmp", "PrivateDevices", "PrivateMounts"),
+    *("ProtectControlGroups", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables"),
+}
+"""Each gives a unit mounts of its own (systemd.exec(5)), and nobody would see what it mounts."""
+
+
+def test_network_namespaces_cost_two_capabilities_and_the_own_view_and_no_more() -> None:
+    plain, netns = lines(unit.unit_text(PYTHON, "/x")), lines(unit.unit_text(PYTHON, "/x", netns=True))
+    assert not [line for line in netns if line.partition("=")[0] in OWN_MOUNTS]
+    assert set(netns) - set(plain) == {
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_ADMIN CAP_SYS_PTRACE",
+        "RestrictNamespaces=net",
+        "SystemCallFilter=@system-service @mount",
+    }
+    assert unit.allows_netns(unit.unit_text(PYTHON, "/x", netns=True))
+    assert not unit.allows_netns(unit.unit_text(PYTHON, "/x"))
+    gone = {line.partition("=")[0] for line in set(plain) - set(netns)}
+    assert gone <= {*OWN_MOUNTS, "CapabilityBoundingSet", "RestrictNamespaces", "SystemCallFilter"}
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from tests.unit.worlds import StoppedClock
 
+from resource_wireguard.engine.feature import Check
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import tunnel_view
 from resource_wireguard.features.monitor import commands
-from resource_wireguard.features.monitor.checks import CODES, Check, checks_of
+from resource_wireguard.features.monitor.checks import CODES, checks_of
 from resource_wireguard.features.monitor.monitor import Monitor
 from resource_wireguard.host.diff import diff
 from resource_wireguard.host.facts import Facts, Observation, PeerFacts, Problem
@@ -104,7 +105,7 @@ class EngineStub:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self.last_specs = Specs()
+        self.last_specs, self.features = Specs(), ()
         self.drift = "enforce"
         self.history = SimpleNamespace(pending=lambda: None)
         secrets = SimpleNamespace(unavailable=lambda: None)

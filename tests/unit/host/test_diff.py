@@ -8,12 +8,24 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.worlds import full_tunnel, key_of, private_key_of, run_pass, tunnel_piece, worlds
+from tests.unit.worlds import full_tunnel, key_of, peer_of, private_key_of, run_pass, tunnel_piece, worlds
 
 from resource_wireguard.engine.reconcile import ROUNDS
-from resource_wireguard.host.diff import diff
+from resource_wireguard.host.diff import Action, diff
 from resource_wireguard.host.render import line_of
-from resource_wireguard.host.state import KINDS, HostState, Piece, Record, Sysctl, build, state_of
+from resource_wireguard.host.state import (
+    KINDS,
+    Device,
+    HostState,
+    Link,
+    NetNamespace,
+    Peer,
+    Piece,
+    Record,
+    Sysctl,
+    build,
+    state_of,
+)
 from resource_wireguard.model.keys import PresharedKey
 from resource_wireguard.system.fake import FakeHost
 
@@ -64,18 +76,35 @@ def test_an_empty_world_is_reached_by_deleting_and_left_by_creating(pieces: list
 
 @given(worlds(), worlds())
 def test_without_a_complete_look_nothing_is_deleted(before: list[Piece], after: list[Piece]) -> None:
+    """But for a link that is made anew in another place."""
     plan = diff(build(after), build(before), complete=False)
-    assert not [action for action in plan if action.verb == "delete"]
+    made = {
+        action.record.key for action in plan if action.verb == "create" and isinstance(action.record, Link)
+    }
+    assert not [a for a in plan if a.verb == "delete" and a.record.key not in made]
 
 
 @given(worlds(), worlds())
 def test_no_object_is_acted_on_twice(before: list[Piece], after: list[Piece]) -> None:
-    """But for a device that lets go of its port before it takes another's."""
-    freed = [
-        a for a in diff(build(after), build(before)) if a.after and getattr(a.after, "listen_port", 1) == 0
-    ]
-    touched = [(type(a.record), a.record.key) for a in diff(build(after), build(before)) if a not in freed]
+    """But for a device that lets go of its port before it takes another's, and a link that is made anew."""
+    plan = diff(build(after), build(before))
+    freed = [a for a in plan if a.after and getattr(a.after, "listen_port", 1) == 0]
+    freed += [a for a in plan if a.verb == "delete" and isinstance(a.record, Link)]
+    touched = [(type(a.record), a.record.key) for a in plan if a not in freed]
     assert len(touched) == len(set(touched))
+
+
+def test_a_link_that_is_to_lie_elsewhere_is_made_anew_there_with_all_that_lies_on_it() -> None:
+    host = FakeHost()
+    run_pass(host, [full_tunnel()])
+    inside = tunnel_piece("a", 1, peers=[peer_of("wg-a", "phone", "10.1.0.2/32")], netns=True)
+    report = run_pass(host, [inside])
+    assert (report.drift, report.problems) == ((), ())
+    words = [(action.verb, type(action.record)) for action in report.done]
+    first = words.index(("create", NetNamespace))
+    assert words[0] == ("delete", Link)
+    assert words[first : first + 4] == [("create", kind) for kind in (NetNamespace, Link, Device, Peer)]
+    assert run_pass(host, [full_tunnel()]).done[-1] == Action("delete", before=NetNamespace("wg-a", "a"))
 
 
 def test_two_tunnels_swap_their_ports_in_one_pass() -> None:

@@ -319,8 +319,10 @@ def locked(host: Host, wall: Wall) -> Iterator[Host]:
 
 
 def refused(secrets: FileSecrets, words: bytes) -> InvalidInput:
+    offered = bytearray(words)
     with pytest.raises(InvalidInput) as refusal:
-        secrets.unlock(bytearray(words))
+        secrets.unlock(offered)
+    assert not any(offered), "erased, whatever became of it"
     return refusal.value
 
 
@@ -353,7 +355,10 @@ def test_the_wait_grows_outlives_restarts_and_ends(locked: Host, wall: Wall) -> 
 
 
 def test_an_attempt_that_was_killed_counts(locked: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = os.getpid()
+
     def die(*_: object) -> None:
+        assert os.getpid() != parent, "the next one was tried"
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(passphrase, "_derive", die)

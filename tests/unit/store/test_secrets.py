@@ -37,6 +37,19 @@ def test_nothing_lies_in_clear(secrets: FileSecrets, path: Path) -> None:
         assert SECRET not in file.read_bytes()
 
 
+def test_of_a_deleted_secret_not_even_the_sealed_bytes_are_left(
+    secrets: FileSecrets, store: SqliteStore, path: Path
+) -> None:
+    for number in range(200):
+        secrets.put(f"{number}", SECRET)
+    (sealed,) = store.query("SELECT sealed FROM secrets WHERE name = '77'")[0]
+    store.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert sealed in path.read_bytes()
+    secrets.delete("77")
+    store.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert sealed not in path.read_bytes()
+
+
 def test_it_opens_again_with_the_same_key_file(secrets: FileSecrets, path: Path, key_path: Path) -> None:
     secrets.put("a", SECRET)
     assert FileSecrets(SqliteStore(path), key_path).get("a") == SECRET

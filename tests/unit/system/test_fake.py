@@ -8,6 +8,7 @@ from resource_wireguard.host.state import (
     Address,
     Device,
     Link,
+    NetNamespace,
     Peer,
     PeerEndpoint,
     Record,
@@ -219,3 +220,21 @@ def test_a_survey_names_what_anybody_uses(host: FakeHost) -> None:
     assert survey.prefixes == {"192.0.2.0/24", "10.5.0.0/16", "10.0.0.0/24"}
     assert survey.udp_ports == {53, 51820}
     assert survey.interfaces == {"eth0", "wg-a"}
+
+
+INSIDE = Link("wg-a", "a", "kernel", 1420, netns="wg-work")
+
+
+def test_a_link_in_a_network_namespace_needs_it_and_goes_with_it(host: FakeHost) -> None:
+    assert make(host, INSIDE) == ["interface wg-a: No such file or directory"]
+    route = Route("0.0.0.0/0", "wg-a", netns="wg-work")
+    assert make(host, NetNamespace("wg-work", "work"), INSIDE, route) == []
+    assert make(host, OTHER_LINK, Route("0.0.0.0/0", "wg-b")) == []  # another namespace's tables
+    assert remove(host, NetNamespace("wg-work", "work")) == []
+    assert seen(host) == {OTHER_LINK, Route("0.0.0.0/0", "wg-b")}
+
+
+def test_a_foreign_network_namespace_is_in_the_way(host: FakeHost) -> None:
+    host.place_foreign(NetNamespace("wg-work", ""))
+    assert make(host, NetNamespace("wg-work", "work")) == ["network namespace wg-work: File exists"]
+    assert seen(host) == set()

@@ -7,8 +7,17 @@ import msgspec
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.views import ProblemView, iso_time, problem_views
+from resource_wireguard.features.keys.vault import (
+    Migrate,
+    PlaceGiven,
+    VaultView,
+    move,
+    transit_key,
+    vault_view,
+)
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.model.custody import Custody
+from resource_wireguard.model.vault import TransitKey
 
 
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,10 +34,16 @@ class Unlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rekey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new master key, from where it comes now or from another source; passphrase for that source alone."""
+    """A new master key, from where it comes now or from another source.
 
-    to: Literal["file", "credential", "passphrase"] | None = None
+    passphrase is for that source alone, and so are, for 'transit', place, transit_key and transit_mount.
+    """
+
+    to: Literal["file", "credential", "passphrase", "transit"] | None = None
     passphrase: str | None = None
+    place: PlaceGiven = PlaceGiven()
+    transit_key: str | None = None
+    transit_mount: str | None = None
 
     def __repr__(self) -> str:
         return "Rekey(hidden)"
@@ -43,6 +58,14 @@ class CustodyView(msgspec.Struct, frozen=True):
     secrets: int
     available: bool
     problem: ProblemView | None
+    vault: VaultView | None = None
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """How many secrets were moved, those that only 'undo' needs included; and where all are now."""
+
+    moved: int
+    keys: CustodyView
 
 
 class Unlocked(msgspec.Struct, frozen=True):
@@ -55,9 +78,11 @@ class Unlocked(msgspec.Struct, frozen=True):
 
 
 def status(engine: Engine, _: Status) -> CustodyView:
-    """What opens the keys, and whether it can be had; tries again where it could not."""
-    engine.resources.secrets.recover()
-    return _view(engine.resources.secrets.custody())
+    """What opens the keys, and whether it can be had; where it is back, what had to wait for it is done."""
+    secrets = engine.resources.secrets
+    if secrets.unavailable() is not None:
+        engine.settle("keys")
+    return _view(secrets.custody())
 
 
 def unlock(engine: Engine, request: Unlock) -> Unlocked:
@@ -74,20 +99,33 @@ def unlock(engine: Engine, request: Unlock) -> Unlocked:
 
 def rekey(engine: Engine, request: Rekey) -> CustodyView:
     """A new master key; every secret is sealed anew, or all stays as it was."""
-    passphrase = bytearray(request.passphrase.encode()) if request.passphrase is not None else None
-    custody = engine.resources.secrets.rekey(request.to, passphrase, engine.progress)
+    offer: bytearray | TransitKey | None
+    offer = transit_key(request.place, request.transit_key, request.transit_mount)
+    if request.passphrase is not None:
+        offer = bytearray(request.passphrase.encode())
+    custody = engine.resources.secrets.rekey(request.to, offer, engine.progress)
     engine.journal("", f"master key changed ({custody.source}): {custody.secrets} secrets sealed anew")
     return _view(custody)
+
+
+def migrate(engine: Engine, request: Migrate) -> Migrated:
+    """Move all keys into a Vault or out of it; each is seen to be there before the other copy goes."""
+    moved = move(engine, request)
+    return Migrated(moved, _view(engine.resources.secrets.custody()))
 
 
 COMMANDS = (
     Command("keys.status", Status, status),
     Command("keys.unlock", Unlock, unlock),
     Command("keys.rekey", Rekey, rekey),
+    Command("keys.migrate", Migrate, migrate),
 )
 
 
 def _view(custody: Custody) -> CustodyView:
     problem = ProblemView(custody.unavailable, custody.hint) if custody.unavailable else None
     made_at = iso_time(custody.made_at)
-    return CustodyView(custody.source, custody.place, made_at, custody.secrets, problem is None, problem)
+    vault = vault_view(custody.vault) if custody.vault else None
+    return CustodyView(
+        custody.source, custody.place, made_at, custody.secrets, problem is None, problem, vault
+    )

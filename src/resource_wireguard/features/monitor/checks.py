@@ -1,9 +1,8 @@
 """The health of the service as named checks. Codes are stable: docs/troubleshooting.md explains each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
+from resource_wireguard.engine.feature import Check
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import TunnelView, problem_views
 from resource_wireguard.errors import KeysUnavailable
@@ -19,24 +18,18 @@ SHOWN = 3
 """Lines of drift that a message quotes; status and plan show all."""
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One question with a yes or no; hint is empty where the answer is yes."""
-
-    code: str
-    ok: bool
-    message: str
-    hint: str = ""
-
-
 def checks_of(
-    report: Report, tunnels: Sequence[TunnelView], keys_away: KeysUnavailable | None = None
+    report: Report,
+    tunnels: Sequence[TunnelView],
+    keys_away: KeysUnavailable | None = None,
+    answered_for: Iterable[str] = (),
 ) -> tuple[Check, ...]:
-    """All checks of a service, first those of the host, then those of its tunnels."""
+    """The checks of the host, then those of its tunnels; other owners are answered for elsewhere."""
     return (
         _engine_available(report),
         _observation_complete(report),
         _keys_available(keys_away),
-        _host_in_sync(report, {tunnel.name for tunnel in tunnels}),
+        _host_in_sync(report, {*(tunnel.name for tunnel in tunnels), *answered_for}),
         *(check for tunnel in tunnels for check in _tunnel(tunnel)),
     )
 
@@ -64,9 +57,9 @@ def _keys_available(away: KeysUnavailable | None) -> Check:
     return Check("keys-available", False, f"keys are not available: {away.message}", away.hint)
 
 
-def _host_in_sync(report: Report, tunnels: set[str]) -> Check:
-    """What no tunnel answers for: tables, settings, left-overs, and what the host as a whole refused."""
-    owners = {report.owner_of(action) for action in report.drift} - tunnels
+def _host_in_sync(report: Report, answered_for: set[str]) -> Check:
+    """What nobody else answers for: tables, settings, left-overs, and what the host as a whole refused."""
+    owners = {report.owner_of(action) for action in report.drift} - answered_for
     drift = [line for owner in sorted(owners) for line in lines_of(report.drift_of(owner))]
     problems = problem_views(report.problems_of(""))
     if not drift and not problems:

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command, Feature
+from resource_wireguard.engine.feature import Check, Command, Feature
 from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import PeerView, TunnelView, iso_time, peer_view, tunnel_view
-from resource_wireguard.features.monitor.checks import Check, checks_of
+from resource_wireguard.features.monitor.checks import checks_of
 from resource_wireguard.features.monitor.monitor import Monitor, cpu_seconds
 from resource_wireguard.features.monitor.tables import MIGRATIONS
 from resource_wireguard.host.facts import LinkFacts
@@ -109,7 +109,11 @@ def status(monitor: Monitor, engine: Engine, _: StatusRequest) -> Status:
     """A fresh look at the host, and what it means for the service."""
     report = engine.report()
     tunnels = tuple(_status_of(monitor, tunnel, report) for tunnel in engine.last_specs.tunnels)
-    checks = checks_of(report, tunnels, engine.resources.secrets.unavailable())
+    specs, keys_away = engine.last_specs, engine.resources.secrets.unavailable()
+    checks = (
+        *checks_of(report, tunnels, keys_away, [namespace.owner for namespace in specs.namespaces]),
+        *(check for f in engine.features if f.checks for check in f.checks(specs, report)),
+    )
     health = "healthy" if all(check.ok for check in checks) else "unhealthy"
     waiting, now = engine.history.pending(), engine.resources.clock.now()
     pending = pending_view(waiting, now) if waiting else None

@@ -4,6 +4,7 @@ All it knows is in the store and in the devices, so whoever kills it loses nothi
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -60,15 +61,11 @@ class Listener(Protocol):
 
 async def follow(agent: Listener) -> None:
     """Look, as often as it is worth it, for ever."""
-    watch, said = Watch(), ""
+    watch = Watch()
     while True:
-        try:
-            rotating, refused = await agent.ask(watch.look), ""
-        except ResourceError as error:
-            rotating, refused = False, error.message
-            if refused != said:
-                log.warning("a rotation does not go on: %s", refused)
-        said = refused
+        rotating = False
+        with contextlib.suppress(ResourceError):  # of the store: the pass tells of it
+            rotating = await agent.ask(watch.look)
         if rotating:
             await asyncio.sleep(watch.pause)
         else:
@@ -76,11 +73,14 @@ async def follow(agent: Listener) -> None:
 
 
 class Watch:
-    """What is remembered between two looks: since when all have moved, and the old devices are silent."""
+    """What is remembered between two looks: since when all have moved, and the old devices are silent; and
+    by which facts they have not, which need not be gone through again."""
 
     def __init__(self) -> None:
         self._moved: dict[int, float] = {}
         self._silent: dict[int, tuple[float, int]] = {}
+        self._waiting: dict[int, Facts] = {}
+        self._told: set[int] = set()
         self.pause = LOOK_EVERY
 
     def look(self, engine: Engine) -> bool:
@@ -98,9 +98,19 @@ class Watch:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
-            if self._advanced(engine, rotation):
-                engine.settle("rotate")
+            try:
+                if self._advanced(engine, rotation):
+                    engine.settle("rotate")
+                self._told.discard(rotation.id)
+            except ResourceError as error:
+                self._tell(rotation, error)
         return bool(running) or any(specs.further(tunnel.name).devices for tunnel in specs.tunnels)
+
+    def _tell(self, rotation: Rotation, error: ResourceError) -> None:
+        """Once for each time that a rotation is held up, as while another change waits to be confirmed."""
+        if rotation.id not in self._told:
+            log.warning("rotation %s of '%s' is held up: %s", rotation.id, rotation.tunnel, error.message)
+        self._told.add(rotation.id)
 
     def _advanced(self, engine: Engine, rotation: Rotation) -> bool:
         if rotation.peer is not None:
@@ -116,6 +126,9 @@ class Watch:
         """How a rotation of a tunnel's keys ends now; '' where it does not."""
         assert engine.last is not None
         specs, facts = engine.last_specs, engine.last.facts
+        over = rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline
+        if self._waiting.get(rotation.id) is facts and not over:
+            return ""
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
         late = engine.resources.clock.now() - (rotation.deadline or math.inf)
         if exchange.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
@@ -124,7 +137,8 @@ class Watch:
         if all(has or name in agreed for name, has in moved.items()):
             return "complete" if agreed >= moved.keys() or self._is_silent(engine, rotation) else ""
         self._forget(rotation)
-        if late >= 0:
+        self._waiting[rotation.id] = facts
+        if over:
             left = ", ".join(name for name, has in moved.items() if not has)
             return f"overlap over, not moved: {left}"
         return ""
@@ -144,6 +158,7 @@ class Watch:
         return facts.now - since >= LINGER or facts.now - moved >= LINGER_MOST
 
     def _forget(self, rotation: Rotation) -> None:
+        self._waiting.pop(rotation.id, None)
         self._moved.pop(rotation.id, None)
         self._silent.pop(rotation.id, None)
 

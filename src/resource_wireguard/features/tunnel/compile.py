@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import islice
 
 import msgspec
+from msgspec.structs import replace
 
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.features.tunnel.devices import (
@@ -81,14 +82,17 @@ class _Lasting(msgspec.Struct, frozen=True):
 class _Same:
     """A spec that is equal only to itself: comparing ten thousand peers would cost what the memory spares."""
 
-    __slots__ = ("further", "tunnel")
+    __slots__ = ("further", "netns", "tunnel")
 
-    def __init__(self, tunnel: TunnelSpec, further: Further) -> None:
+    def __init__(self, tunnel: TunnelSpec, further: Further, netns: str | None) -> None:
         self.tunnel = tunnel
         self.further = further
+        self.netns = netns
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.tunnel is self.tunnel and other.further is self.further
+        if not isinstance(other, _Same) or other.netns != self.netns:
+            return False
+        return other.tunnel is self.tunnel and other.further is self.further
 
     def __hash__(self) -> int:
         return id(self.tunnel)
@@ -113,7 +117,19 @@ def questions(specs: Specs, resolved: Mapping[str, str]) -> Questions:
 
 
 def _active(specs: Specs) -> list[_Same]:
-    return [_Same(tunnel, specs.further(tunnel.name)) for tunnel in specs.tunnels if tunnel.active]
+    active = []
+    for tunnel in specs.tunnels:
+        if tunnel.active:
+            same = _Same(tunnel, specs.further(tunnel.name), specs.netns_of(tunnel.name))
+            active.append(_inside(same) if same.netns else same)
+    return active
+
+
+@lru_cache(maxsize=SPECS_REMEMBERED)
+def _inside(same: _Same) -> _Same:
+    """A tunnel in a network namespace is the only way there: all its routes lie in the main table of that
+    namespace, where no packet of the engine can meet them, and it changes nothing of the host's."""
+    return _Same(replace(same.tunnel, table=MAIN_TABLE, exit=False), same.further, same.netns)
 
 
 def _piece(same: _Same, lasting: _Lasting, facts: Facts) -> Piece:
@@ -127,7 +143,14 @@ def _piece(same: _Same, lasting: _Lasting, facts: Facts) -> Piece:
         *_loosened(lasting, facts),
         *_placed(same, whereabouts(tunnel, same.further, facts)),
     )
-    return Piece(tunnel.name, (*changing, *lasting.records), lasting.rules)
+    records = (*changing, *lasting.records)
+    return Piece(tunnel.name, _there(records, same.netns) if same.netns else records, lasting.rules)
+
+
+def _there(records: Iterable[Record], netns: str) -> tuple[Record, ...]:
+    """The same in a network namespace; the settings of the host are not those of its interfaces."""
+    kept = (record for record in records if not isinstance(record, Sysctl))
+    return tuple(replace(r, netns=netns) if isinstance(r, Link | Route) else r for r in kept)
 
 
 @lru_cache(maxsize=SPECS_REMEMBERED)

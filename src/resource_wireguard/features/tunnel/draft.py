@@ -7,8 +7,9 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from resource_wireguard.engine.feature import Resources
+from resource_wireguard.engine.site import site_seed
 from resource_wireguard.errors import InvalidInput
-from resource_wireguard.features.tunnel import choose, tables
+from resource_wireguard.features.tunnel import choose
 from resource_wireguard.features.tunnel.document import (
     Faults,
     Path,
@@ -113,7 +114,7 @@ class Drafter:
     def _new(self, name: str, wanted: WantedTunnel, document: Wanted) -> TunnelSpec:
         resources, others = self._resources, self._others(name)
         number = choose.number([*others, *self._before.values()])
-        seed = tables.site_seed(resources.store)
+        seed = site_seed(resources.store)
         pools = choose.Pools(resources.settings.network, ula_prefix(seed, number))
         survey = self._survey
         spoken_for = _spoken_for(survey, document)  # what is chosen must not be what another one asks for

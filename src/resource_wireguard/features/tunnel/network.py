@@ -11,6 +11,7 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
+from resource_wireguard.engine.site import site_seed
 from resource_wireguard.engine.views import ProblemView, problem_views
 from resource_wireguard.errors import InvalidInput
 from resource_wireguard.features.tunnel import choose, tables
@@ -74,7 +75,7 @@ def plan(engine: Engine, request: Plan) -> Outcome:
     if faults.found:
         return Outcome(tuple(faults.found))
     engine.report()  # our own ports and networks are known from the last look
-    tables.site_seed(engine.resources.store)  # kept, so that apply will give the addresses that are told here
+    site_seed(engine.resources.store)  # kept, so that apply will give the addresses that are told here
     outcome, report = engine.rehearse(lambda: _change(engine, wanted, faults, None))
     return replace(outcome, actions=tuple(lines_of(report.drift)))
 

@@ -7,7 +7,6 @@ revisions are back and do not fit what was cached in between. The agent is the o
 Lists of prefixes and addresses lie in one column each, parted by spaces, in their canonical text.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -334,12 +333,6 @@ def forget_private_key(resources: Resources, tunnel: str, name: str) -> None:
     """A peer has taken up a key that was made elsewhere."""
     owner = _row_of(resources.store, tunnel)
     resources.secrets.delete(_peer_private_name(owner, _peer_row(resources.store, owner, name)))
-
-
-def site_seed(store: Store) -> bytes:
-    """The 40 random bits of this host's IPv6 prefix (RFC 4193, section 3.2.2), drawn once."""
-    store.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('ula_seed', ?)", os.urandom(5).hex())
-    return bytes.fromhex(store.query("SELECT value FROM settings WHERE name = 'ula_seed'")[0][0])
 
 
 def _upsert(table: str, columns: str, key: str) -> str:

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
+from resource_wireguard.engine.site import site_seed
 from resource_wireguard.engine.views import TunnelView, tunnel_view
 from resource_wireguard.errors import HostError
 from resource_wireguard.features.tunnel import choose, tables
@@ -176,7 +177,7 @@ def _new_tunnel(engine: Engine, specs: Specs, request: Create) -> TunnelSpec:
     resources, tunnels = engine.resources, specs.tunnels
     settings, survey = resources.settings, resources.host.survey(registry=True)
     number = choose.number(tunnels)
-    pools = choose.Pools(settings.network, ula_prefix(tables.site_seed(resources.store), number))
+    pools = choose.Pools(settings.network, ula_prefix(site_seed(resources.store), number))
     port = choose.port(request.port, settings.port, tunnels, survey)
     addresses = choose.addresses(request.addresses, request.network, pools, tunnels, survey)
     private_key = resources.secrets.new_private_key()

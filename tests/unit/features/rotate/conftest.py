@@ -28,9 +28,19 @@ Call = Callable[..., Any]
 class Stage:
     """A host with an agent's engine, and the words to play peers with."""
 
-    def __init__(self, engine: Engine, host: FakeHost, clock: StoppedClock) -> None:
-        self.engine, self.host, self.clock = engine, host, clock
-        self.watch = Watch()
+    def __init__(self, store: SqliteStore, key_path: Path) -> None:
+        self.store, self.key_path = store, key_path
+        self.host, self.clock = FakeHost(), StoppedClock()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """A new agent where another one was killed."""
+        features = [own_commands(), tunnel(), monitor(), rotate()]
+        migrate(self.store, features)
+        secrets = FileSecrets(self.store, self.key_path)
+        resources = Resources(self.store, secrets, self.host, self.clock, Settings())
+        self.engine, self.watch = Engine(resources, features), Watch()
+        self.engine.settle("start")
 
     def call(self, command: str, /, **request: Any) -> Any:
         """One command as the bus runs it; the answer as its reader sees it."""
@@ -79,12 +89,7 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """Tunnel home (10.13.13.1/24, port 51820) with the peers phone and laptop."""
     store = SqliteStore(tmp_path / "state.db")
-    features = [own_commands(), tunnel(), monitor(), rotate()]
-    migrate(store, features)
-    host, clock = FakeHost(), StoppedClock()
-    secrets = FileSecrets(store, tmp_path / "master.key")
-    engine = Engine(Resources(store, secrets, host, clock, Settings()), features)
-    stage = Stage(engine, host, clock)
+    stage = Stage(store, tmp_path / "master.key")
     stage.call("tunnel.create", name="home", endpoint="vpn.example.org")
     for name in ("phone", "laptop"):
         stage.call("peer.add", tunnel="home", name=name)

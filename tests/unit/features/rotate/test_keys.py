@@ -135,6 +135,7 @@ def test_no_undo_brings_half_a_rotation_back(stage: Stage) -> None:
 def test_the_log_of_changes_holds_no_retired_key(stage: Stage) -> None:
     stage.call("rotate.keys", tunnel="home", now=True, keep=0)
     assert stage.engine.resources.store.query("SELECT * FROM change_log") == []
+    assert stage.engine.resources.secrets.get_many("tunnel/1/retired/") == {}
 
 
 def test_a_retired_key_is_kept_for_a_while_and_can_be_asked_for(stage: Stage) -> None:
@@ -204,3 +205,40 @@ def _received(stage: Stage) -> int:
     (tunnel,) = stage.call("stats", tunnel="home")["tunnels"]
     assert tunnel["rx_total"] == tunnel["peers"][0]["rx_total"]
     return int(tunnel["rx_total"])
+
+
+def test_a_change_that_waits_to_be_confirmed_holds_the_end_up(stage: Stage) -> None:
+    stage.call("rotate.keys", tunnel="home", overlap=DAY)
+    document = stage.call("network.export")
+    document["tunnels"]["home"]["exit"] = True
+    stage.call("network.apply", document=document, confirm=60 * 60)
+    stage.shake("phone", 1)
+    stage.clock.time += DAY
+    stage.engine.resources.store.execute("UPDATE confirmation SET deadline = deadline + ?", DAY)
+    assert stage.look()
+    assert "wg-home" in stage.host.interfaces
+    assert stage.route_to(PHONE) == "wg-homer", "peers are followed all the same"
+    stage.call("confirm")
+    stage.look()
+    assert list(stage.host.interfaces) == ["wg-homer"]
+
+
+def test_a_new_key_that_cannot_be_had_breaks_nothing_and_does_not_take_over(stage: Stage) -> None:
+    stage.call("rotate.keys", tunnel="home", overlap=DAY)
+    stage.engine.resources.store.execute("DELETE FROM secrets WHERE name LIKE '%/device/%'")
+    stage.begin_anew()
+    stage.look(DAY + 1)
+    assert stage.engine.specs().tunnel("home").interface == "wg-home"
+    assert list(stage.host.interfaces) == ["wg-home", "wg-homer"]
+    (running,) = stage.call("rotate.status", tunnel="home")[0]["running"]
+    assert running["seconds_left"] == 0
+
+
+def test_status_tells_of_the_device_beside(stage: Stage) -> None:
+    stage.call("rotate.keys", tunnel="home")
+    (home,) = stage.call("status")["tunnels"]
+    (device,) = home["further"]
+    assert (device["interface"], device["state"], device["successor"]) == ("wg-homer", "up", True)
+    stage.shake("phone", 1)
+    (phone, _) = stage.call("peer.list", tunnel="home")
+    assert phone["state"] == "online"

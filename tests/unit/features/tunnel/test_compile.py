@@ -31,7 +31,15 @@ from resource_wireguard.host.state import (
 )
 from resource_wireguard.model.keys import PrivateKey
 from resource_wireguard.model.net import Endpoint
-from resource_wireguard.model.specs import NOTHING_FURTHER, Further, PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import (
+    NO_TABLE,
+    NOTHING_FURTHER,
+    Further,
+    NamespaceSpec,
+    PeerSpec,
+    Specs,
+    TunnelSpec,
+)
 
 NOW = 1_000_000.0
 PRIVATE = PrivateKey(b"p" * 32)
@@ -265,3 +273,32 @@ def test_the_same_spec_is_compiled_once_and_a_new_one_anew() -> None:
     assert all(first[key] is again[key] for key in first)
     changed = msgspec.structs.replace(spec, peers=())
     assert not compiled(changed).of(Peer)
+
+
+@pytest.mark.parametrize("table", [None, NO_TABLE, 42])
+def test_a_tunnel_in_a_network_namespace_touches_nothing_of_the_host(table: int | None) -> None:
+    site = peer("site", "0.0.0.0/0", "::/0", "10.9.0.0/16", endpoint="192.0.2.1:51820")
+    one, two = tunnel(site, exit=True, table=table), tunnel(site, name="other", number=2)
+    work = NamespaceSpec(name="work", number=1, kind="netns", tunnel="home")
+    specs = Specs({"tunnel": (one, two), "isolation": (work,)})
+    state = build(compile_tunnels(specs, Facts(0.0)))  # two ways to everywhere, each in its own place
+    inside = [route for route in state.of(Route).values() if route.interface == one.interface]
+    assert {(route.prefix, route.table, route.netns) for route in inside} == {
+        ("0.0.0.0/0", 254, "wg-work"), ("::/0", 254, "wg-work"), ("10.9.0.0/16", 254, "wg-work"),
+    }  # fmt: skip
+    assert state.of(Link)[one.interface].netns == "wg-work"
+    assert state.of(Link)[two.interface].netns is None
+    alone = build(compile_tunnels(Specs({"tunnel": (two,)}), Facts(0.0)))
+    for kind in (Rule, Sysctl, Table):
+        assert state.of(kind) == alone.of(kind)
+    assert state.of(Device)[one.interface].fwmark == 0
+
+
+def test_a_namespace_that_goes_leaves_its_tunnel_to_the_host() -> None:
+    one = tunnel(peer("site", "10.9.0.0/16"))
+    work = NamespaceSpec(name="work", number=1, kind="netns", tunnel="home")
+    places = [
+        build(compile_tunnels(Specs({"tunnel": (one,), "isolation": kept}), Facts(0.0))).of(Link)
+        for kept in ((work,), (), (msgspec.structs.replace(work, kind="docker"),))
+    ]
+    assert [links[one.interface].netns for links in places] == ["wg-work", None, None]

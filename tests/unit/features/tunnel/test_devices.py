@@ -82,7 +82,7 @@ def test_each_peer_is_where_it_shook_hands_last(
             assert all(peers[place].keepalive == 0 for place in known[: known.index(latest)])
             for prefix in one.allowed_ips:
                 by_network = latest[0] == "wg-home" and prefix != "192.168.7.0/24"
-                route = state.of(Route).get((prefix, 254, 0))
+                route = state.of(Route).get((prefix, 254, 0, None))
                 assert (route is None) if by_network else (route and route.interface == latest[0])
 
 

@@ -12,6 +12,7 @@ from tests.unit.worlds import key_of
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
+from resource_wireguard.engine.site import site_seed
 from resource_wireguard.errors import DamagedSecret
 from resource_wireguard.features.tunnel.tables import (
     MANY,
@@ -21,7 +22,6 @@ from resource_wireguard.features.tunnel.tables import (
     peer_private_key,
     put_peer,
     put_tunnel,
-    site_seed,
 )
 from resource_wireguard.model.keys import PresharedKey, PrivateKey
 from resource_wireguard.model.net import Endpoint
