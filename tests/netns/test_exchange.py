@@ -3,11 +3,13 @@
 import contextlib
 import json
 import socket
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests import hunt
 from tests.netns.harness import Agent, Lab, Namespace, Pinger, plain_peer, wait_until
 
 PORT = 864
@@ -193,3 +195,47 @@ def test_a_peer_without_an_agent_is_left_in_peace(lab: Lab, engine: str) -> None
         assert 1 <= len(packets) <= 10
         (running,) = agent.call("rotate.status", tunnel=made["name"])[0]["running"]
         assert [peer["moved"] for peer in running["peers"]] == [False]
+
+
+@pytest.mark.any_engine
+def test_rotations_leave_no_key_in_clear(lab: Lab) -> None:
+    """Neither in files, nor logs, nor what any user sees of processes; WireGuard itself knows the keys."""
+    with two_sites(lab) as (a, b), hunt.Watch() as watch:
+        keys = secrets_of(a) | secrets_of(b)
+        for site in (a, b, a):
+            before = site.shown()["public_key"]
+            site.agent.call("rotate.keys", tunnel=site.tunnel, overlap=3600)
+            keys |= secrets_of(a) | secrets_of(b)
+            wait_until(lambda: site.shown()["public_key"] != before, MOVED_WITHIN, "the new key")  # noqa: B023
+            wait_until(lambda: agree(a, b), MOVED_WITHIN, "both sides to agree")
+            keys |= secrets_of(a) | secrets_of(b)
+        a.agent.call("rotate.psk", tunnel=a.tunnel, peer=a.peer)
+        keys |= secrets_of(a)
+        backup = lab.folder / "rotated.backup"
+        words = {"WIREGUARD_BACKUP_PASSPHRASE": "back-up of all I have"}
+        made = a.agent.cli("backup", "create", str(backup), env=words)
+        assert made.returncode == 0, made.stderr
+        said = [made.stdout + made.stderr]
+        for command in ("rotate status", "rotate history", "rotate schedule", "journal", "status", "logs"):
+            done = a.agent.cli(*command.split())
+            said.append(done.stdout + done.stderr)
+    places = {
+        **hunt.files(a.agent.config_dir, b.agent.config_dir),
+        **watch.places(),
+        "A's log": a.agent.log.encode(),
+        "B's log": b.agent.log.encode(),
+        "the back-up": backup.read_bytes(),
+        "what commands said": "".join(said).encode(),
+    }
+    assert len(keys) >= 6, "two to begin with, three that were made, and a preshared one"
+    assert hunt.found(keys, places) == []
+
+
+def secrets_of(site: Site) -> dict[str, bytes]:
+    """The private and preshared keys on all devices of a site, as WireGuard has them."""
+    found = {}
+    for interface in site.interfaces():
+        device = site.namespace.wg(interface)
+        texts = [device.private_key, *(peer.preshared_key for peer in device.peers.values())]
+        found.update({text[:8]: b64decode(text) for text in texts if text})
+    return found
