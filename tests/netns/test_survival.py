@@ -5,17 +5,13 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.netns.harness import (
-    CHECKOUT,
     CPUS,
     PATIENCE,
     SLOWNESS,
@@ -32,6 +28,7 @@ from tests.netns.harness import (
     run,
     wait_until,
 )
+from tests.netns.mortal import MortalAgent
 
 BACK_WITHIN = 2.0 * SLOWNESS  # seconds: what the issue promises
 
@@ -155,43 +152,6 @@ def test_a_killed_engine_finds_a_peer_again_whose_endpoint_it_had_only_learned(
 
 
 # -- killed after each single action --
-
-
-class MortalAgent(Agent):
-    """Lives of an agent that each end after so many actions (mortal_agent.py)."""
-
-    def open(self) -> None:
-        self.config_dir.mkdir(mode=0o700)
-        entry = str(CHECKOUT / "tests" / "netns" / "mortal_agent.py")
-        argv = ["ip", "netns", "exec", self.namespace.name, sys.executable, entry]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(argv, stderr=log, env=self.environment(), **pipes)
-
-    def live(self, lifetime: float = 0) -> bool:
-        """Begin a life that ends after so many actions (int) or seconds (float); False if it is over."""
-        self.process.stdin.write(f"{lifetime}\n")
-        self.process.stdin.flush()
-        wait_until(lambda: self._is_dead() or self._answers(), what="a life or a death")
-        return not self._is_dead()
-
-    def death(self) -> int:
-        """Wait for the end of a life: an exit code, or minus a signal."""
-        wait_until(self._is_dead, what="the end of a life")
-        return int(self.process.stdout.readline())
-
-    def retire(self) -> None:
-        """End a life by SIGTERM: the tunnels stay."""
-        os.kill(self.call("agent.info")["pid"], signal.SIGTERM)
-        assert self.death() == 0
-
-    def stop(self) -> None:
-        """End a life and take the tunnels down."""
-        self.call("agent.stop")
-        assert self.death() == 0
-
-    def _is_dead(self) -> bool:
-        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
 
 FOREIGN = [

@@ -40,6 +40,9 @@ class StoppedClock:
     def now(self) -> float:
         return self.time
 
+    def boot(self) -> tuple[str, float]:
+        return "boot", self.time
+
 
 def compile_pieces(specs: Specs, _: object) -> Sequence[Piece]:
     """The simplest feature there is: its specs are pieces already."""

@@ -20,6 +20,9 @@ class Clock(Protocol):
     def now(self) -> float:
         """Unix time in seconds."""
 
+    def boot(self) -> tuple[str, float]:
+        """A word for this boot of the host, and seconds since it, sleep counted: nobody sets this clock."""
+
 
 class Events(Protocol):
     """A readable file that becomes ready when something changed on the host."""

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from resource_wireguard.host.state import KINDS, Device, HostState, Key, Link, Record
+from resource_wireguard.host.state import KINDS, Device, HostState, Key, Link, Record, Route
 
 Verb = Literal["create", "change", "delete"]
 
@@ -35,12 +35,15 @@ Plan = tuple[Action, ...]
 def diff(desired: HostState, actual: HostState, *, complete: bool = True) -> Plan:
     """The steps from actual to desired; without a complete observation nothing is deleted.
 
-    Doomed links go first (their ports and addresses must be free for others) and take all that lies on
-    them along; then ports that change hands are let go; then everything is made in the order of KINDS;
-    what is left over goes last, backwards.
+    Routes leave doomed links for others that are there, so that no packet goes astray meanwhile. Then doomed
+    links go (their ports and addresses must be free for others) and take all that lies on them along; then
+    ports that change hands are let go; then everything is made in the order of KINDS; what is left over goes
+    last, backwards.
     """
     doomed = _doomed(desired, actual, complete)
-    steps = [Action("delete", before=link) for link in doomed.values()]
+    steps = list(_rerouted(desired, actual, doomed))
+    actual = _after(steps, actual)
+    steps.extend(Action("delete", before=link) for link in doomed.values())
     steps.extend(_freed_ports(desired, actual, doomed))
     for kind in KINDS:
         steps.extend(_made(kind, desired, actual, doomed))
@@ -62,6 +65,22 @@ def _doomed(desired: HostState, actual: HostState, complete: bool) -> dict[Key, 
         for name, link in actual.of(Link).items()
         if (name not in wanted and complete) or (name in wanted and _is_another(wanted[name], link))
     }
+
+
+def _rerouted(desired: HostState, actual: HostState, doomed: dict[Key, Link]) -> Iterator[Action]:
+    there = actual.of(Link).keys() - doomed.keys()
+    for key, before in actual.of(Route).items():
+        after = desired.of(Route).get(key)
+        if before.interface in doomed and after is not None and after.interface in there:
+            yield Action("change", before=before, after=after)
+
+
+def _after(steps: list[Action], actual: HostState) -> HostState:
+    """The state as the routes that were led elsewhere leave it."""
+    if not steps:
+        return actual
+    routes = {**actual.of(Route), **{step.record.key: step.record for step in steps}}
+    return replace(actual, objects={**actual.objects, Route: routes})
 
 
 def _is_another(wanted: Link, found: Link) -> bool:

@@ -82,14 +82,16 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     """One more place where a peer of a tunnel can be met: under another key, or on another device.
 
     What is not said here (allowed IPs, whether it is enabled) is the peer's. private_key is the peer's own,
-    where it was made here. holds says whether its allowed IPs lie with this key rather than with another one
-    on the same device; None: with the one that shook hands last.
+    where it was made here. shares_preshared_key: it has the peer's, whatever preshared_key says. holds says
+    whether its allowed IPs lie with this key rather than with another one on the same device; None: with the
+    one that shook hands last.
     """
 
     peer: str
     public_key: PublicKey
     private_key: PrivateKey | None = None
     preshared_key: PresharedKey | None = None
+    shares_preshared_key: bool = False
     endpoint: Endpoint | None = None
     endpoint_since: float = 0.0
     keepalive: int = 0
@@ -99,18 +101,24 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A further device of a tunnel: an interface with a key and a port, beside the tunnel's own.
 
-    Its private key may be the tunnel's (the same host at another port) or a new one. seats None: all that
-    sit on the tunnel's first device sit here too, under the same keys. A successor is to take the first
-    device's place: new configs speak of it, and endpoint is what peers are told to reach it by.
+    Its private key may be a new one or, with None, the tunnel's (the same host at another port). seats None:
+    all that sit on the tunnel's first device sit here too, under the same keys. A successor is to take the
+    first device's place: new configs speak of it, and endpoint is what peers are told to reach it by. awaited
+    names peers that await it at an endpoint of theirs, where it calls them.
     """
 
     interface: str
-    private_key: PrivateKey
+    private_key: PrivateKey | None
     public_key: PublicKey
     listen_port: int
     seats: tuple[Seat, ...] | None = None
     successor: bool = False
     endpoint: Endpoint | None = None
+    awaited: tuple[tuple[str, Endpoint], ...] = ()
+
+    def key_of(self, tunnel: TunnelSpec) -> PrivateKey:
+        """Its own key, or its tunnel's."""
+        return tunnel.private_key if self.private_key is None else self.private_key
 
 
 class Further(msgspec.Struct, frozen=True):

@@ -1,6 +1,9 @@
 """The clock of the host."""
 
 import time
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SystemClock:
@@ -9,3 +12,7 @@ class SystemClock:
     def now(self) -> float:
         """Unix time in seconds."""
         return time.time()
+
+    def boot(self) -> tuple[str, float]:
+        """Which boot this is (random(4)), and seconds since it, sleep counted (clock_gettime(2))."""
+        return BOOT_ID.read_text().strip(), time.clock_gettime(time.CLOCK_BOOTTIME)

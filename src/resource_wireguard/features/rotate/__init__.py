@@ -8,6 +8,18 @@
     watch.py     the source that sees peers move, and ends rotations
     cli.py       the pages of the command line
 
+Schedules:
+    schedule.py         when keys are due; pure
+    schedule_tables.py  schedules and their counts in the store
+    scheduling.py       the rotate.schedule commands, and the source that starts what is due
+
+Between two agents (docs/exchange.md):
+    messages.py      what is said, as bytes
+    agreement.py     what a peer's statement comes to; pure
+    guest_tables.py  what peers have said, in the store
+    exchange.py      what is done about it, and what is to be said
+    conversation.py  the source that listens, asks and repeats
+
 Where a peer's packets go meanwhile is compiled with its tunnel: see Further in model/specs.py.
 """
 
@@ -24,13 +36,21 @@ GROUPS = {"rotate": "New keys for tunnels and peers, without losing a packet."}
 def feature() -> "Feature":
     """Rotation, as the registry lists it."""
     from resource_wireguard.engine.feature import Feature
-    from resource_wireguard.features.rotate import commands, tables
+    from resource_wireguard.features.rotate import (
+        commands,
+        guest_tables,
+        schedule_tables,
+        scheduling,
+        tables,
+    )
+    from resource_wireguard.features.rotate.conversation import converse
     from resource_wireguard.features.rotate.watch import follow
 
     return Feature(
         name=NAME,
-        migrations=tables.MIGRATIONS,
+        migrations=(*tables.MIGRATIONS, schedule_tables.MIGRATION, guest_tables.MIGRATION),
         load=tables.FurtherCache().load,
-        commands=commands.COMMANDS,
-        sources=(follow,),
+        commands=(*commands.COMMANDS, *scheduling.COMMANDS),
+        sources=(follow, scheduling.run_schedules, converse),
+        recorded=(schedule_tables.COUNTS, *guest_tables.LEARNED),
     )

@@ -7,7 +7,7 @@ import click
 
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call
-from resource_wireguard.cli.command import Group
+from resource_wireguard.cli.command import Group, Refusal
 from resource_wireguard.cli.options import PORT, Number, Span, format_option, given, show_notes
 
 keep_option = click.option(
@@ -117,6 +117,55 @@ def history(tunnel: str | None, tail: int | None, format_: str) -> None:
     output.show(call("rotate.history", given(tunnel=tunnel, tail=tail)), format_, _history_lines)
 
 
+@rotate.command(
+    examples=(
+        "rotate schedule home --interval 30d",
+        "rotate schedule home --interval 30d --overlap 7d --jitter 10%",
+        "rotate schedule home --off",
+        "rotate schedule",
+    )
+)
+@click.argument("tunnel", required=False)
+@click.option("--interval", type=Span(), metavar="TIME", help="How often: 30d.")
+@click.option("--overlap", type=Span(), metavar="TIME", help="As for 'rotate keys'; 7d otherwise.")
+@click.option("--jitter", metavar="TIME|PERCENT", help="Up to so much later, so that many hosts do not meet.")
+@click.option("--off", is_flag=True, help="End the schedule.")
+@format_option
+def schedule(
+    tunnel: str | None,
+    interval: int | None,
+    overlap: int | None,
+    jitter: str | None,
+    off: bool,
+    format_: str,
+) -> None:
+    """Rotate a tunnel's keys again and again; without a tunnel, list the schedules.
+
+    Each time is run once. One that was missed, because the host was off or asleep, is run when it is back; a
+    clock that is set starts nothing and puts nothing off.
+    """
+    if tunnel is None:
+        output.show(call("rotate.schedules"), format_, _schedule_lines)
+    elif off:
+        output.show(call("rotate.schedule-off", {"tunnel": tunnel}), format_, _off_lines)
+    else:
+        if interval is None:
+            raise Refusal("--interval is missing", "give one such as --interval 30d, or --off")
+        wanted = given(tunnel=tunnel, interval=interval, overlap=overlap, jitter=_jitter(jitter, interval))
+        made = call("rotate.schedule", wanted)
+        output.show(made, format_, lambda shown: _schedule_lines([shown]))
+
+
+def _jitter(text: str | None, interval: int) -> float | None:
+    """A time, or a part of the interval, in seconds."""
+    if text is None or not text.endswith("%"):
+        return None if text is None else float(Span().convert(text, None, click.get_current_context()))
+    number = text[:-1]
+    if not number.isascii() or not number.isdecimal() or len(number) > 3:
+        raise Refusal(f"--jitter '{text[:20]}' is neither a time nor a part of one", "try 10% or 2h")
+    return interval * int(number) / 100
+
+
 @rotate.command(examples=("rotate rollback home", "rotate rollback home phone"))
 @click.argument("tunnel")
 @click.argument("peer", required=False)
@@ -184,6 +233,27 @@ def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
 def _next_lines(steps: list[str]) -> Iterator[str]:
     if steps:
         yield from ["", "next:", *(f"  {step}" for step in steps)]
+
+
+def _schedule_lines(schedules: list[dict[str, Any]]) -> Iterator[str]:
+    if not schedules:
+        yield "no schedules; make one with: resource-wireguard rotate schedule TUNNEL --interval 30d"
+        return
+    spans = ("interval", "overlap", "jitter")
+    rows = [
+        (
+            schedule["tunnel"],
+            *(output.duration(schedule[span]) for span in spans),
+            str(schedule["runs"]),
+            schedule["next_at"] or "-",
+        )
+        for schedule in schedules
+    ]
+    yield from output.table(("TUNNEL", "EVERY", "OVERLAP", "JITTER", "RUNS", "NEXT"), rows)
+
+
+def _off_lines(done: dict[str, Any]) -> Iterator[str]:
+    yield f"the keys of '{done['tunnel']}' rotate by hand only"
 
 
 def _history_lines(rotations: list[dict[str, Any]]) -> Iterator[str]:

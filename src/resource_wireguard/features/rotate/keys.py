@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ConflictError, InvalidInput, NotFound
-from resource_wireguard.features.rotate import tables
+from resource_wireguard.features.rotate import guest_tables, tables
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.vacancy import free_interface, free_port
 from resource_wireguard.model.keys import PrivateKey, fingerprint
@@ -92,8 +92,9 @@ def finish(engine: Engine, rotation: Rotation, outcome: str) -> None:
     if device is None:
         tables.end(resources, rotation, "its device is gone")
         return
-    device.private_key.need()
+    device.key_of(tunnel).need()
     tables.delete_device(resources, device.interface)
+    guest_tables.delete_settled(resources.store, tunnel.name)
     engine.tunnels.put_tunnel(resources, _promoted(tunnel, device))
     tables.retire(resources, rotation, outcome, tunnel.private_key)
     close(engine, tunnel.name, f"rotation ended, {outcome}: key {rotation.new_fingerprint}")

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.engine.ports import Store
+from resource_wireguard.features.rotate import guest_tables
 from resource_wireguard.features.rotate.opened import Known, Opened
 from resource_wireguard.model.keys import PresharedKey, PrivateKey, PublicKey
 from resource_wireguard.model.net import parse_endpoint
@@ -66,8 +68,10 @@ CREATE TABLE rotation_seats (
 beside a rotation of somebody else. A seat without a device is on the tunnel's first one."""
 
 _DEVICES = """
-SELECT d.id, t.id, t.name, d.interface, d.public_key, d.listen_port, d.endpoint, d.own_seats, d.rotation
-FROM rotation_devices d JOIN tunnels t ON t.id = d.tunnel ORDER BY d.id"""
+SELECT d.id, t.id, t.name, d.interface, d.public_key, d.listen_port, d.endpoint, d.own_seats, d.rotation,
+    r.started_at
+FROM rotation_devices d JOIN tunnels t ON t.id = d.tunnel LEFT JOIN rotations r ON r.id = d.rotation
+ORDER BY d.id"""
 _SEATS = """
 SELECT s.id, t.id, t.name, s.device, p.id, p.name, s.public_key, s.has_private_key, s.has_preshared_key,
     s.endpoint, s.endpoint_since, s.keepalive, s.holds
@@ -122,7 +126,11 @@ class FurtherCache:
     def load(self, resources: Resources) -> Mapping[str, Further]:
         """By the tunnels' names; most have none."""
         store = resources.store
-        rows = tuple(tuple(store.query(sql)) for sql in (_DEVICES, _SEATS, _RETIRED))
+        rows = (
+            *(tuple(store.query(sql)) for sql in (_DEVICES, _SEATS, _RETIRED)),
+            guest_tables.side_devices(store),
+            guest_tables.heard(store),
+        )
         lacking = any(key.why for key in self._keys.values())
         if rows != self._rows or (lacking and resources.secrets.unavailable() is None):
             opened = Opened(resources.secrets, self._keys)
@@ -131,28 +139,41 @@ class FurtherCache:
         return self._loaded
 
 
-def _further(opened: Opened, devices: Any, seats: Any, retired: Any) -> dict[str, Further]:
+def _further(
+    opened: Opened, devices: Any, seats: Any, retired: Any, sides: Any, heard: Any
+) -> dict[str, Further]:
     on_device: dict[int | None, list[Seat]] = {}
     on_first: dict[str, list[Seat]] = {}
     for row in seats:
         where = on_first.setdefault(row[2], []) if row[3] is None else on_device.setdefault(row[3], [])
         where.append(_seat(opened, row))
-    found: dict[str, list[DeviceSpec]] = {}
+    found: dict[str, list[tuple[float, DeviceSpec]]] = {}
     for row in devices:
-        found.setdefault(row[2], []).append(_device(opened, row, tuple(on_device.get(row[0], ()))))
+        device = _device(opened, row, tuple(on_device.get(row[0], ())))
+        awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
+        found.setdefault(row[2], []).append((row[9] or 0.0, replace(device, awaited=awaited)))
+    for name, since, side in sides:
+        found.setdefault(name, []).append((since, side))
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
     return {
         name: Further(
-            tuple(found.get(name, ())), tuple(on_first.get(name, ())), frozenset(gone.get(name, ()))
+            tuple(device for _, device in sorted(found.get(name, ()), key=_age)),
+            tuple(on_first.get(name, ())),
+            frozenset(gone.get(name, ())),
         )
         for name in {*found, *on_first, *gone}
     }
 
 
+def _age(entry: tuple[float, DeviceSpec]) -> float:
+    """Devices are places in the order in which they came: a peer has left those before its latest one."""
+    return entry[0]
+
+
 def _device(opened: Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
-    number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation = row
+    number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation, _ = row
     return DeviceSpec(
         interface=interface,
         private_key=opened.private(_device_secret(tunnel, number), PublicKey(public_key)),
@@ -197,6 +218,7 @@ def _retired_secret(tunnel: int, rotation: int) -> str:
 def put_device(resources: Resources, tunnel: str, device: DeviceSpec, rotation: int | None) -> int:
     """Keep a new further device; its number. Seats of its own are put one by one."""
     store, owner = resources.store, _tunnel_row(resources.store, tunnel)
+    assert device.private_key is not None, "a device without a key of its own is a side, and kept with guests"
     store.execute(
         "INSERT INTO rotation_devices (tunnel, rotation, interface, public_key, listen_port, endpoint, "
         "own_seats) VALUES (?, ?, ?, ?, ?, ?, ?)",

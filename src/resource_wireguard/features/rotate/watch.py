@@ -6,13 +6,14 @@ All it knows is in the store and in the devices, so whoever kills it loses nothi
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import keys, peers, tables
+from resource_wireguard.features.rotate import exchange, keys, peers, tables
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import Facts
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at devices on which a peer may appear: what it misses until then is lost."""
+
+SETTLED_EVERY = 1.0
+"""Seconds between two looks while peers only sit on a side device: one goes back if its host starts anew."""
 
 SHARE = 50
 """A look costs at most one part in this many of the time: large devices are looked at less often."""
@@ -36,6 +40,9 @@ agent looks for our handshakes as we look for its own, and sends to the old devi
 
 LINGER_MOST = 30.0
 """Seconds after which it goes anyway: a far end may keep its old session alive without a use for it."""
+
+ANSWER_WITHIN = 30.0
+"""Seconds after the overlap in which another agent that knows the new key may still say that it is ready."""
 
 Place = tuple[str, PublicKey]
 
@@ -85,7 +92,8 @@ class Watch:
         rotating = any(_is_rotating(specs, tunnel) for tunnel in specs.tunnels)
         begun = time.monotonic()
         moved = rotating and (engine.pass_is_due() or _has_moved(engine, specs))
-        self.pause = max(LOOK_EVERY, SHARE * (time.monotonic() - begun))
+        every = LOOK_EVERY if any(_is_open(specs, tunnel) for tunnel in specs.tunnels) else SETTLED_EVERY
+        self.pause = max(every, SHARE * (time.monotonic() - begun))
         if moved:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
@@ -122,8 +130,12 @@ class Watch:
         if self._waiting.get(rotation.id) is facts and not over:
             return ""
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
-        if all(moved.values()):
-            return "complete" if self._is_silent(engine, rotation) else ""
+        late = engine.resources.clock.now() - (rotation.deadline or math.inf)
+        if exchange.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
+            return ""
+        agreed = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
+        if all(has or name in agreed for name, has in moved.items()):
+            return "complete" if agreed >= moved.keys() or self._is_silent(engine, rotation) else ""
         self._forget(rotation)
         self._waiting[rotation.id] = facts
         if over:
@@ -182,6 +194,14 @@ def _advanced_peer(engine: Engine, rotation: Rotation) -> bool:
 def _is_rotating(specs: Specs, tunnel: TunnelSpec) -> bool:
     further = specs.further(tunnel.name)
     return tunnel.active and bool(further.devices or further.seats)
+
+
+def _is_open(specs: Specs, tunnel: TunnelSpec) -> bool:
+    """Whether a peer may still take up a new key or device; one that sits on a side under its own key has."""
+    further = specs.further(tunnel.name)
+    own = {(peer.name, peer.public_key) for peer in tunnel.peers}
+    seats = [seat for device in further.devices for seat in device.seats or ()]
+    return bool(further.successor or further.seats or any((s.peer, s.public_key) not in own for s in seats))
 
 
 def _interfaces(specs: Specs) -> Iterator[str]:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.features.tunnel.devices import (
+    FIRST_GUESS,
     Key,
     Whereabouts,
     devices_of,
@@ -161,7 +162,7 @@ def _lasting(same: _Same) -> _Lasting:
     interfaces = [device.interface for device in devices]
     settings = tuple(sysctls(tunnel, families))
     records = (
-        *(Device(device.interface, device.private_key, device.listen_port, fwmark) for device in devices),
+        *(Device(device.interface, device.key_of(tunnel), device.listen_port, fwmark) for device in devices),
         *_network_routes(tunnel),
         *_rules(tunnel, families, fwmark),
         *settings,
@@ -254,6 +255,8 @@ def _endpoints(dialled: Iterable[tuple[str, Key]], facts: Facts) -> Iterator[Pee
 def _live_endpoint(interface: str, key: Key, facts: Facts) -> str | None:
     """Where a living session goes: it knows better than we do, unless we were told another place since."""
     seen = facts.observation.peers.get((interface, key.public_key))
+    if seen is not None and seen.endpoint and key.endpoint_since == FIRST_GUESS:
+        return seen.endpoint
     if seen is None or seen.latest_handshake is None:
         return None
     fresh = facts.now - seen.latest_handshake < SESSION_LIFETIME

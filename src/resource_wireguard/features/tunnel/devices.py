@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from resource_wireguard.host.facts import Facts
 from resource_wireguard.model.keys import PublicKey
+from resource_wireguard.model.net import Endpoint
 from resource_wireguard.model.specs import DeviceSpec, Further, PeerSpec, Seat, TunnelSpec
 
 Key = PeerSpec | Seat
@@ -26,6 +28,9 @@ class Whereabouts(msgspec.Struct, frozen=True):
     holding: frozenset[Place] = frozenset()
     left: frozenset[Place] = frozenset()
 
+
+FIRST_GUESS = -1.0
+"""As endpoint_since: a new session may come from another port than the old one, and that is then right."""
 
 AT_HOME = Whereabouts()
 
@@ -51,11 +56,26 @@ def sitting(
 ) -> Iterator[tuple[PeerSpec, tuple[Key, ...]]]:
     """The peers on a device, each with the keys under which it is known there."""
     if device.seats is None:
-        staged = _by_peer(further.seats)
-        yield from ((peer, (peer, *staged.get(peer.name, ()))) for peer in peers)
+        staged, awaited = _by_peer(further.seats), dict(device.awaited)
+        for peer in peers:
+            here = _called(peer, awaited.get(peer.name)) if device.successor else peer
+            yield peer, (here, *staged.get(peer.name, ()))
         return
     seats = _by_peer(device.seats)
-    yield from ((peer, tuple(seats[peer.name])) for peer in peers if peer.name in seats)
+    for peer in peers:
+        if peer.name in seats:
+            yield peer, tuple(_sharing(peer, seat) for seat in seats[peer.name])
+
+
+def _called(peer: PeerSpec, endpoint: Endpoint | None) -> PeerSpec:
+    """A peer that awaits the device is called at once, and until it is there; of others we can only guess."""
+    if endpoint:
+        return replace(peer, endpoint=endpoint, endpoint_since=0.0, keepalive=1)
+    return replace(peer, endpoint_since=FIRST_GUESS) if peer.endpoint else peer
+
+
+def _sharing(peer: PeerSpec, seat: Seat) -> Seat:
+    return replace(seat, preshared_key=peer.preshared_key) if seat.shares_preshared_key else seat
 
 
 def _by_peer(seats: Iterable[Seat]) -> dict[str, list[Seat]]:

@@ -1,0 +1,289 @@
+"""What is done about what the agents of peers say, and what is to be said to them; in the engine's thread."""
+
+import logging
+from collections.abc import Iterator
+
+import msgspec
+
+from resource_wireguard.engine.engine import Engine
+from resource_wireguard.errors import ResourceError
+from resource_wireguard.features.rotate import guest_tables as tables
+from resource_wireguard.features.rotate import keys as own_keys
+from resource_wireguard.features.rotate import peers
+from resource_wireguard.features.rotate import tables as own_tables
+from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
+from resource_wireguard.features.rotate.guest_tables import Guest, HeardOf, Side
+from resource_wireguard.features.rotate.messages import (
+    VERSION,
+    Answer,
+    Heard,
+    NotYet,
+    Statement,
+    Wish,
+    keys_of,
+)
+from resource_wireguard.features.rotate.progress import who_moved
+from resource_wireguard.host.facts import SESSION_LIFETIME
+from resource_wireguard.host.vacancy import free_interface, free_port
+from resource_wireguard.model.keys import PublicKey, fingerprint
+from resource_wireguard.model.names import INTERFACE_MAX
+from resource_wireguard.model.net import Endpoint, host_prefix, is_v6, parse_endpoint
+from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+
+log = logging.getLogger(__name__)
+
+LEASE = 600.0
+"""Seconds after which a guest that neither has a living session nor is spoken of any more is sent away."""
+
+WISHES_EVERY = 60.0
+"""Seconds in which a peer's second wish is taken for the first one, said again."""
+
+Speaker = tuple[TunnelSpec, PeerSpec]
+
+
+def speaker_of(specs: Specs, interface: str, address: str) -> Speaker | None:
+    """Who speaks from an address inside a tunnel: cryptokey routing has proven it to be that peer.
+
+    Only a peer's own addresses count: a packet from a network behind it may be anybody's there.
+    """
+    prefix = host_prefix(address)
+    for tunnel, name, _ in specs.devices():
+        if name != interface or not tunnel.active:
+            continue
+        for peer in tunnel.peers:
+            if peer.enabled and prefix in peer.addresses and prefix in peer.allowed_ips:
+                return tunnel, peer
+    return None
+
+
+# What a peer has said of its keys ------------------------------------------------------------------
+
+
+def hear(engine: Engine, speaker: Speaker, statement: Statement) -> Answer:
+    """Make it so, and say so when the host shows it; the same statement again finds nothing to do."""
+    tunnel, peer = speaker
+    stated = keys_of(statement)
+    if stated is None:
+        return NotYet(VERSION, statement.id, "one of these is no key")
+    verdict = judge(_known(engine, tunnel, peer), stated, _ours(engine, tunnel, peer))
+    if verdict.why:
+        return NotYet(VERSION, statement.id, verdict.why)
+    try:
+        _follow(engine, tunnel, peer, verdict, stated)
+    except ResourceError as error:
+        log.warning("'%s' of '%s' has new keys, but: %s", peer.name, tunnel.name, error.message)
+        return NotYet(VERSION, statement.id, "it cannot be done here now")
+    if engine.last is None or engine.last.drift_of(tunnel.name):
+        return NotYet(VERSION, statement.id, "it is not done yet")
+    awaited = [guest for guest in _guests_of(engine, tunnel, peer) if guest.public_key in stated]
+    return Heard(VERSION, statement.id, awaited[-1].side.listen_port if awaited else None)
+
+
+def _follow(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, verdict: Verdict, stated: dict[PublicKey, int]
+) -> None:
+    store, now = engine.resources.store, engine.resources.clock.now()
+    if verdict.nothing:
+        tables.touch_guests(store, tunnel.name, peer.name, now)
+        return
+    if verdict.promote and engine.report().drift:
+        engine.settle("exchange")  # what we send must go by the new key before the old one goes
+    with engine.change():
+        if verdict.take_in:
+            port = stated[verdict.take_in]
+            guest = Guest(
+                *(tunnel.name, peer.name, verdict.take_in, _free_side(engine, tunnel, peer)),
+                *(_endpoint(engine, tunnel, peer, port), now, now),
+            )
+            tables.put_guest(store, guest)
+            engine.journal(tunnel.name, f"peer '{peer.name}' brings key {fingerprint(verdict.take_in)}")
+        if verdict.promote:
+            told = peer.endpoint and Endpoint(peer.endpoint.host, stated[verdict.promote])
+            moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
+            peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0)
+        for key in verdict.send_away:
+            tables.delete_guest(store, tunnel.name, peer.name, key)
+    engine.settle("exchange")
+
+
+def _known(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Known:
+    guests = _guests_of(engine, tunnel, peer)
+    live = engine.resources.host.handshakes({guest.side.interface for guest in guests})
+    oldest = engine.resources.clock.now() - SESSION_LIFETIME
+    proven = {g.public_key for g in guests if live.get((g.side.interface, g.public_key), 0.0) > oldest}
+    return Known(peer.public_key, frozenset(guest.public_key for guest in guests), proven)
+
+
+def _ours(engine: Engine, tunnel: TunnelSpec, speaker: PeerSpec) -> frozenset[PublicKey]:
+    others = (peer.public_key for peer in tunnel.peers if peer.name != speaker.name)
+    further = engine.last_specs.further(tunnel.name)
+    return frozenset((tunnel.public_key, *others, *(d.public_key for d in further.devices if d.public_key)))
+
+
+def _guests_of(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> list[Guest]:
+    every = tables.guests(engine.resources.store)
+    return [guest for guest in every if (guest.tunnel, guest.peer) == (tunnel.name, peer.name)]
+
+
+def _endpoint(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, port: int) -> Endpoint | None:
+    """The same host as now, at the new port; None where it was never seen, and has to call us."""
+    if peer.endpoint:
+        return Endpoint(peer.endpoint.host, port)
+    peers = engine.last.observation.peers if engine.last else {}
+    seen = [peers[place] for place in engine.last_specs.places(tunnel, peer) if place in peers]
+    latest = max(seen, key=lambda facts: facts.latest_handshake or 0.0, default=None)
+    return Endpoint(parse_endpoint(latest.endpoint).host, port) if latest and latest.endpoint else None
+
+
+def _free_side(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Side:
+    """A side device younger than those on which this peer sits: its places are tried in the order of age."""
+    taken = {guest.side for guest in _guests_of(engine, tunnel, peer)}
+    there = [side for side in tables.sides(engine.resources.store) if side.tunnel == tunnel.name]
+    free = there[-1] if there and there[-1] not in taken else None
+    return free or _new_side(engine, tunnel)
+
+
+def _new_side(engine: Engine, tunnel: TunnelSpec) -> Side:
+    devices = list(engine.specs().devices())
+    survey = engine.resources.host.survey(registry=True)
+    held = {port: f"tunnel '{owner.name}'" for owner, _, port in devices}
+    plain = tunnel.interface[: INTERFACE_MAX - 2]
+    names = (f"{plain}s{number}" for number in range(1, 10))
+    taken = survey.interfaces.union(interface for _, interface, _ in devices)
+    port = free_port(None, engine.resources.settings.port, held, survey)
+    return Side(tunnel.name, free_interface(names, taken), port)
+
+
+def lost_guests(engine: Engine) -> bool:
+    """Send away guests that nobody speaks of and that have no session; whether there were any."""
+    store, now = engine.resources.store, engine.resources.clock.now()
+    live = engine.resources.host.handshakes({side.interface for side in tables.sides(store)})
+    official = {(t.name, p.name): p.public_key for t in engine.last_specs.tunnels for p in t.peers}
+    lost = [
+        guest
+        for guest in tables.guests(store)
+        if now - max(guest.spoken_of, live.get((guest.side.interface, guest.public_key), 0.0)) > LEASE
+        or (
+            guest.public_key == official.get((guest.tunnel, guest.peer))
+            and now - live.get((guest.side.interface, guest.public_key), guest.since) > SESSION_LIFETIME
+        )
+    ]
+    for guest in lost:
+        tables.delete_guest(store, guest.tunnel, guest.peer, guest.public_key)
+    return bool(lost)
+
+
+# What a peer wishes --------------------------------------------------------------------------------
+
+
+def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
+    """Rotate a tunnel's keys for its only peer; asked again while they rotate, or soon after, it is done."""
+    tunnel, peer = speaker
+    if any(other.enabled and other.name != peer.name for other in tunnel.peers):
+        return NotYet(VERSION, wish.id, "this tunnel has other peers too")
+    rotations = own_tables.rotations(engine.resources.store, tunnel.name, last=1)
+    recent = engine.resources.clock.now() - WISHES_EVERY
+    if not rotations or rotations[0].started_at < recent:
+        try:
+            with engine.change():
+                own_keys.begin(engine, tunnel.name, wish.overlap)
+                engine.journal(tunnel.name, f"peer '{peer.name}' has asked for it")
+        except ResourceError as error:
+            log.warning("'%s' of '%s' asks for new keys, but: %s", peer.name, tunnel.name, error.message)
+            return NotYet(VERSION, wish.id, "it cannot be done here now")
+        engine.settle("exchange")
+    return Heard(VERSION, wish.id)
+
+
+# What is to be said to peers -----------------------------------------------------------------------
+
+
+class Telling(msgspec.Struct, frozen=True):
+    """Keys that a peer is to be told of: from which of our addresses and interfaces, and to which address."""
+
+    tunnel: str
+    peer: str
+    interface: str
+    source: str
+    destination: str
+    keys: tuple[tuple[PublicKey, int], ...]
+
+
+def tellings(engine: Engine) -> Iterator[Telling]:
+    """Whom to tell what: those who can be asked while keys change, and who knew keys that have changed."""
+    known = tables.heard(engine.resources.store)
+    specs = engine.last_specs
+    for tunnel in specs.tunnels:
+        keys = _keys_now(engine, tunnel)
+        for peer in tunnel.peers if tunnel.active else ():
+            entry = known.get((tunnel.name, peer.name))
+            told = entry.keys if entry else (tunnel.public_key,)
+            if peer.enabled and told != tuple(key for key, _ in keys):
+                yield from _telling(engine, tunnel, peer, keys)
+
+
+def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int], ...]:
+    """A tunnel's keys and ports: while it has a successor both, and that one alone once it is to end."""
+    own = (tunnel.public_key, tunnel.listen_port)
+    successor = engine.last_specs.further(tunnel.name).successor
+    if successor is None:
+        return (own,)
+    new = (successor.public_key, successor.listen_port)
+    return (new,) if is_ending(engine, tunnel) else (own, new)
+
+
+def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
+    """Whether the old key of a tunnel has no use any more: all have moved, and what we send to them too, as
+    a pass has left it; or the overlap is over."""
+    running = [
+        r for r in own_tables.rotations(engine.resources.store, tunnel.name, running=True) if not r.peer
+    ]
+    if not running or engine.last is None:
+        return False
+    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, running[0])
+    over = running[0].deadline is not None and engine.resources.clock.now() >= running[0].deadline
+    return over or (all(moved.values()) and not engine.last.drift_of(tunnel.name))
+
+
+def _telling(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: tuple[tuple[PublicKey, int], ...]
+) -> Iterator[Telling]:
+    """By the device on which the peer was heard last."""
+    places = engine.last_specs.places(tunnel, peer)
+    live = engine.resources.host.handshakes({interface for interface, _ in places})
+    interface = max(places, key=lambda place: live.get(place, 0.0))[0]
+    for prefix in peer.addresses[:1]:
+        destination = prefix.partition("/")[0]
+        source = next((a.partition("/")[0] for a in tunnel.addresses if is_v6(a) == is_v6(prefix)), None)
+        if source:
+            yield Telling(tunnel.name, peer.name, interface, source, destination, keys)
+
+
+def again(engine: Engine, telling: Telling) -> Telling:
+    """The same to be said as things are now."""
+    for other in tellings(engine):
+        if (other.tunnel, other.peer, other.keys) == (telling.tunnel, telling.peer, telling.keys):
+            return other
+    return telling
+
+
+def told(engine: Engine, telling: Telling, answer: Heard) -> None:
+    """A peer's agent knows: its answer is kept, and its side device is where our new one calls it."""
+    tunnel = engine.specs().tunnel(telling.tunnel)
+    where = answer.port and _endpoint(engine, tunnel, tunnel.peer(telling.peer), answer.port)
+    keys = tuple(key for key, _ in telling.keys)
+    entry = HeardOf(telling.tunnel, telling.peer, keys, where or None)
+    tables.put_heard(engine.resources.store, entry)
+    engine.settle("exchange")
+
+
+def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
+    """The peers whose agents know a new key of ours, and not yet that it is the only one."""
+    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
+    return {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
+
+
+def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
+    """The peers whose agents know that a new key of ours is the only one: they use no other."""
+    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
+    return {entry.peer for entry in entries if entry.keys == (key,)}
