@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.lanes import LANES, lane_index
+from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
@@ -41,6 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Lanes(config), "lanes")
 
 
+class ByFile(LoadScopeScheduling):
+    """Of two processes one runs all of a file, and all of a lane that has one machine of its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        index = lane_index(CHECKOUT / file)
+        return LANES[index].name if index is not None and LANES[index].one_machine else file
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of one lane's tests."""
@@ -61,12 +71,8 @@ class Lanes:
         self._obstacles: dict[int, str | None] = {}
         self._tallies: dict[int, Tally] = {}
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Of two processes one runs all of a file, and all of a lane that has one machine of its own."""
-        index = lane_index(item.path)
-        alone = index is not None and LANES[index].one_machine
-        item.add_marker(pytest.mark.xdist_group(LANES[index].name if alone else str(item.path)))
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> "ByFile":
+        return ByFile(config, log)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
