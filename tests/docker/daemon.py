@@ -6,6 +6,7 @@ there, and what its containers send leaves by that namespace's uplinks only. Eve
 """
 
 import contextlib
+import ctypes
 import itertools
 import os
 import shutil
@@ -22,6 +23,8 @@ import docker
 from docker import DockerClient
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+PR_SET_CHILD_SUBREAPER = 36
 
 _numbers = itertools.count(1)
 
@@ -87,10 +90,11 @@ class Daemon:
         """SIGKILL to dockerd; its containers go on, its containerd ends with it."""
         assert self._process
         (containerd,) = _processes(f"{self.folder}/exec/containerd/containerd.toml")
-        self._process.kill()
-        self._process.wait(PATIENCE)
-        # Until somebody has reaped it, a new dockerd would take it for alive.
-        wait_until(lambda: not Path(f"/proc/{containerd}").exists(), what="end of containerd")
+        # Until somebody has reaped it, a new dockerd would take it for alive; not every process 1 does.
+        with _adopting():
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            os.waitpid(containerd, 0)
 
     def restart(self) -> None:
         """As 'systemctl restart docker'."""
@@ -171,6 +175,17 @@ def daemon_in(namespace: Namespace, *options: str) -> Iterator[Daemon]:
         yield daemon.start()
     finally:
         daemon.close()
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Orphans among our descendants become our children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _processes(argument: str) -> set[int]:

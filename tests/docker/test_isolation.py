@@ -66,9 +66,13 @@ def test_the_world_is_reached_and_the_host_is_not(sealed: Sealed, inside: Contai
 
 def test_large_packets_fit_and_segments_are_clamped(sealed: Sealed, inside: Container) -> None:
     assert reaches(inside, "ping", "-c", "1", "-s", "30000", WORLD4)
-    with sealed.internet.capture(sealed.far_end, "tcp[tcpflags] & tcp-syn != 0") as lines:
-        reaches(inside, "nc", WORLD4, "7777")
-    assert any("mss 1380" in line for line in lines), lines
+
+    def clamped() -> bool:
+        with sealed.internet.capture(sealed.far_end, "tcp[tcpflags] & tcp-syn != 0") as lines:
+            reaches(inside, "nc", WORLD4, "7777")
+        return any("mss 1380" in line for line in lines)
+
+    wait_until(clamped, what="a SYN with segments that fit the tunnel")
 
 
 def test_nobody_calls_in(sealed: Sealed, inside: Container) -> None:
