@@ -51,9 +51,14 @@ def test_a_wrong_word_would_be_found(tmp_path: Path) -> None:
 
 
 def test_only_the_capabilities_that_are_needed() -> None:
-    assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE" in lines(unit.unit_text(PYTHON, "/x"))
+    assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE" in lines(
+        unit.unit_text(PYTHON, "/x")
+    )
     more = unit.unit_text(PYTHON, "/x", [unit.READ_ANY_FOLDER])
-    assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_DAC_READ_SEARCH" in lines(more)
+    assert (
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_DAC_READ_SEARCH"
+        in lines(more)
+    )
 
 
 OWN_MOUNTS = {
