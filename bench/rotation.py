@@ -294,7 +294,7 @@ def main() -> int:
     )
     print(table)
     if arguments.write:
-        (CHECKOUT / "docs" / "benchmarks-rotation.md").write_text(
+        (CHECKOUT / "docs" / f"benchmarks-rotation-{arguments.engine}.md").write_text(
             PAGE.format(
                 date=datetime.datetime.now(datetime.UTC).date(),
                 cpus=os.cpu_count(),
@@ -315,7 +315,9 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--by-hand", type=int, default=20, help="rotations by hand, each of two kinds")
     parser.add_argument("--interval", type=float, default=2.0, help="seconds between two scheduled rotations")
     parser.add_argument("--engine", choices=["userspace", "kernel"], default="userspace")
-    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks-rotation.md")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the table in docs/benchmarks-rotation-ENGINE.md"
+    )
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ NAME = "resource-wireguard.service"
 WATCHDOG_SECONDS = 60
 """Twice the time between two passes of an agent at rest."""
 
-CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_RAW")
+CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE")
 """Configure networks; send probes."""
 
 NETNS_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE")

@@ -51,9 +51,14 @@ def test_a_wrong_word_would_be_found(tmp_path: Path) -> None:
 
 
 def test_only_the_capabilities_that_are_needed() -> None:
-    assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW" in lines(unit.unit_text(PYTHON, "/x"))
+    assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE" in lines(
+        unit.unit_text(PYTHON, "/x")
+    )
     more = unit.unit_text(PYTHON, "/x", [unit.READ_ANY_FOLDER])
-    assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_READ_SEARCH" in lines(more)
+    assert (
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_DAC_READ_SEARCH"
+        in lines(more)
+    )
 
 
 OWN_MOUNTS = {
@@ -67,7 +72,7 @@ def test_network_namespaces_cost_two_capabilities_and_the_own_view_and_no_more()
     plain, netns = lines(unit.unit_text(PYTHON, "/x")), lines(unit.unit_text(PYTHON, "/x", netns=True))
     assert not [line for line in netns if line.partition("=")[0] in OWN_MOUNTS]
     assert set(netns) - set(plain) == {
-        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_ADMIN CAP_SYS_PTRACE",
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SYS_ADMIN CAP_SYS_PTRACE",
         "RestrictNamespaces=net",
         "SystemCallFilter=@system-service @mount",
     }
