@@ -114,6 +114,33 @@ def test_many_rotations_one_after_the_other_leave_nothing_behind(lab: Lab) -> No
         assert len(b.interfaces()) <= 2  # its own, and one on which the peer sits till its session lapses
 
 
+def test_a_peers_agent_makes_the_new_key_it_is_asked_for(lab: Lab) -> None:
+    """From the first time on, when neither has said a word yet."""
+    with two_sites(lab) as (a, b):
+        before, own = a.peer_key(), a.shown()["public_key"]
+        assert b.namespace.ping(A_INSIDE)
+        with Pinger(b.namespace, A_INSIDE, per_second=200) as ping:
+            done = a.agent.cli("rotate", "peer", a.tunnel, a.peer)
+            assert done.returncode == 0, done.stderr
+            assert "note: the agent of 'b' makes the key" in done.stderr
+            wait_until(lambda: a.peer_key() != before, MOVED_WITHIN, "the new key")
+            wait_until(lambda: agree(a, b), MOVED_WITHIN, "both sides to agree")
+        assert ping.lost == 0
+        assert a.shown()["public_key"] == own
+        (past,) = a.agent.call("rotate.history", tunnel=a.tunnel)
+        assert (past["peer"], past["outcome"]) == ("b", "made by its agent")
+
+
+def test_without_an_agent_there_a_peers_key_is_refused_as_ever(lab: Lab) -> None:
+    with two_sites(lab) as (a, b):
+        assert b.namespace.ping(A_INSIDE)
+        b.agent.terminate()
+        refused = a.agent.cli("rotate", "peer", a.tunnel, a.peer)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "peer 'b' made its own keys, so its new one is not made here" in refused.stderr
+        assert a.agent.call("rotate.status", tunnel=a.tunnel)[0]["running"] == []
+
+
 def test_an_agent_is_not_heard_from_outside_the_tunnel(lab: Lab) -> None:
     """The gateway's other side has the peer's address, and the right words."""
     with two_sites(lab) as (a, b):
