@@ -36,6 +36,13 @@ class Group(click.Group):
         """In the order in which they were written: a task's first step first."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with the first sentence of its help, whole: a line more tells more than three dots."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)]
+            )
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does; a group that cannot stand alone says which commands there are."""
         rest = super().parse_args(ctx, args)

@@ -1,4 +1,4 @@
-"""A real engine on a real store, over a host in memory that obeys the kernel's rules."""
+"""A real engine with all features on a real store, over a host in memory that obeys the kernel's rules."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from tests.unit.worlds import StoppedClock
 
+from resource_wireguard.cli.registry import load_features
 from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
-from resource_wireguard.features.tunnel import feature
 from resource_wireguard.model.settings import Settings
 from resource_wireguard.store.migrations import migrate
 from resource_wireguard.store.secrets import FileSecrets
@@ -39,7 +39,7 @@ def settings() -> Settings:
 @pytest.fixture
 def engine(tmp_path: Path, host: FakeHost, clock: StoppedClock, settings: Settings) -> Iterator[Engine]:
     store = SqliteStore(tmp_path / "state.db")
-    features = [own_commands(), feature()]
+    features = [own_commands(), *load_features()]
     migrate(store, features)
     secrets = FileSecrets(store, tmp_path / "master.key")
     yield Engine(Resources(store, secrets, host, clock, settings), features)

@@ -1,53 +1,18 @@
 """Network namespaces by their commands: on a real store, over a host in memory with the kernel's rules."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
-from tests.unit.worlds import StoppedClock, key_of
+from tests.unit.worlds import key_of
 
-from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Resources
 from resource_wireguard.errors import ConflictError, HostError, InvalidInput, ResourceError
-from resource_wireguard.features.isolation import feature as isolation
-from resource_wireguard.features.tunnel import feature as tunnel
 from resource_wireguard.host.facts import Problem
 from resource_wireguard.host.state import Address, NetNamespace, Route
-from resource_wireguard.model.settings import Settings
-from resource_wireguard.store.migrations import migrate
-from resource_wireguard.store.secrets import FileSecrets
-from resource_wireguard.store.sqlite import SqliteStore
 from resource_wireguard.system.fake import FakeHost
 
 Call = Callable[..., Any]
-
-
-@pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def engine(tmp_path: Path, host: FakeHost) -> Iterator[Engine]:
-    store = SqliteStore(tmp_path / "state.db")
-    features = [own_commands(), tunnel(), isolation()]
-    migrate(store, features)
-    secrets = FileSecrets(store, tmp_path / "master.key")
-    yield Engine(Resources(store, secrets, host, StoppedClock(), Settings()), features)
-    store.close()
-
-
-@pytest.fixture
-def call(engine: Engine) -> Call:
-    def run(command: str, /, **request: Any) -> Any:
-        known = engine.commands[command]
-        answer = known.run(engine, msgspec.convert(request, known.request))
-        return msgspec.json.decode(msgspec.json.encode(answer))
-
-    return run
 
 
 @pytest.fixture
