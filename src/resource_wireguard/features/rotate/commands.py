@@ -7,7 +7,7 @@ from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import ConflictError, NotFound
-from resource_wireguard.features.rotate import keys, peers, tables, wishes
+from resource_wireguard.features.rotate import exchange, keys, peers, tables, wishes
 from resource_wireguard.features.rotate.keys import KEEP, OVERLAP, running
 from resource_wireguard.features.rotate.peers import GRACE
 from resource_wireguard.features.rotate.progress import (
@@ -176,6 +176,8 @@ def rollback(engine: Engine, request: Back) -> Done:
     tunnel = engine.specs().tunnel(request.tunnel)
     rotation = running(engine, tunnel.name, request.peer)
     report = engine.report()
+    if rotation.peer is None:
+        _refuse_too_late(engine, tunnel, rotation)
     gone_over = [peer for peer in concerned(report, tunnel, rotation) if peer.moved]
     with engine.change():
         if rotation.peer is None:
@@ -186,6 +188,18 @@ def rollback(engine: Engine, request: Back) -> Done:
     back = tuple(msgspec.structs.replace(peer, moved=False) for peer in gone_over)
     notes = tuple(f"'{peer.name}' had moved to the new key and must go back" for peer in back)
     return _shown(engine, tunnel, _ended(engine, tunnel.name, rotation.id), back, notes)
+
+
+def _refuse_too_late(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> None:
+    """ConflictError where a peer's agent knows no key but the new one: to take that away would cut it off."""
+    names = ", ".join(
+        f"'{name}'" for name in sorted(exchange.beyond_return(engine, tunnel, rotation.new_key))
+    )
+    if names:
+        raise ConflictError(
+            f"the new key of tunnel '{tunnel.name}' is the only one for the agent of {names} already",
+            f"when the rotation has ended, 'rotate keys {tunnel.name}' makes another key",
+        )
 
 
 COMMANDS = (

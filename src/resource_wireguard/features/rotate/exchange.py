@@ -311,6 +311,12 @@ def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
     return {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
 
 
+def beyond_return(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
+    """The peers whose agents have dropped our old key for a new one, or are just being told to."""
+    told = waiting_for(engine, tunnel.name, key) if is_ending(engine, tunnel) else set()
+    return told | knowing(engine, tunnel.name, key)
+
+
 def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
     """The peers whose agents know that a new key of ours is the only one: they use no other."""
     entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
