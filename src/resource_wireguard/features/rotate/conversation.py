@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 AGAIN_FIRST, AGAIN_MOST = 0.2, 60.0
 """Seconds until what was not answered is said again; doubled each time."""
 
+WISH_MOST = 1.0
+"""Seconds until a wish is said again: it is given up after a few."""
+
 NOT_YET_MOST = 0.5
 """Seconds until it is asked again after an answer that it is not so yet."""
 
@@ -200,7 +203,7 @@ class Conversation:
                     log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)
                     pause = min(pause, NOT_YET_MOST)
                     await asyncio.sleep(pause)
-            pause = min(pause * 2, AGAIN_MOST)
+            pause = min(pause * 2, AGAIN_MOST if telling.keys else WISH_MOST)
 
     async def _ask(self, identity: str, telling: Telling, seconds: float) -> Heard | NotYet | None:
         """One datagram, and what is answered to it or to one of the same identity before it."""
