@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 from base64 import b64decode
 from collections.abc import Iterator
@@ -112,6 +113,53 @@ def test_many_rotations_one_after_the_other_leave_nothing_behind(lab: Lab) -> No
         assert ping.lost == 0
         assert len(a.interfaces()) == 1
         assert len(b.interfaces()) <= 2  # its own, and one on which the peer sits till its session lapses
+
+
+def test_a_peers_agent_makes_the_new_key_it_is_asked_for(lab: Lab) -> None:
+    """From the first time on, when neither has said a word yet."""
+    with two_sites(lab) as (a, b):
+        before, own = a.peer_key(), a.shown()["public_key"]
+        assert b.namespace.ping(A_INSIDE)
+        with Pinger(b.namespace, A_INSIDE, per_second=200) as ping:
+            done = a.agent.cli("rotate", "peer", a.tunnel, a.peer)
+            assert done.returncode == 0, done.stderr
+            assert "note: the agent of 'b' makes the key" in done.stderr
+            wait_until(lambda: a.peer_key() != before, MOVED_WITHIN, "the new key")
+            wait_until(lambda: agree(a, b), MOVED_WITHIN, "both sides to agree")
+        assert ping.lost == 0
+        assert a.shown()["public_key"] == own
+        (past,) = a.agent.call("rotate.history", tunnel=a.tunnel)
+        assert (past["peer"], past["outcome"]) == ("b", "made by its agent")
+
+
+def test_a_wish_outlives_lost_answers_and_a_killed_agent(lab: Lab) -> None:
+    """The other agent is frozen meanwhile: what it answers then is for one that is no more."""
+    with two_sites(lab) as (a, b):
+        before = a.peer_key()
+        assert b.namespace.ping(A_INSIDE)
+        with Pinger(b.namespace, A_INSIDE, per_second=200) as ping:
+            b.agent.process.send_signal(signal.SIGSTOP)
+            try:
+                assert a.agent.call("rotate.peer", tunnel=a.tunnel, peer=a.peer)["asking"]
+                a.agent.kill()
+                a.agent.start()
+            finally:
+                b.agent.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: a.peer_key() != before, MOVED_WITHIN, "the new key")
+            wait_until(lambda: agree(a, b), MOVED_WITHIN, "both sides to agree")
+        assert ping.lost == 0
+        assert len(b.agent.call("rotate.history", tunnel=b.tunnel)) == 1
+        assert a.agent.call("rotate.status", tunnel=a.tunnel)[0]["running"] == []
+
+
+def test_without_an_agent_there_a_peers_key_is_refused_as_ever(lab: Lab) -> None:
+    with two_sites(lab) as (a, b):
+        assert b.namespace.ping(A_INSIDE)
+        b.agent.terminate()
+        refused = a.agent.cli("rotate", "peer", a.tunnel, a.peer)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "peer 'b' made its own keys, so its new one is not made here" in refused.stderr
+        assert a.agent.call("rotate.status", tunnel=a.tunnel)[0]["running"] == []
 
 
 def test_an_agent_is_not_heard_from_outside_the_tunnel(lab: Lab) -> None:

@@ -64,6 +64,17 @@ def test_what_is_asked(
     assert json.loads(shown.stdout) == answer
 
 
+def test_the_answer_of_a_peers_agent_is_waited_for(run: Run, agent: FakeAgent) -> None:
+    state = "its agent makes the new key"
+    granted = {**DONE, "rotation": {**ROTATION, "outcome": state, "peer": "phone", "what": "peer"}}
+    agent.lines["rotate.peer"] = [{"result": {**DONE, "asking": True}}]
+    agent.lines["rotate.asked"] = [{"result": granted}]
+    done = run("rotate", "peer", "home", "phone")
+    assert agent.asked == [("rotate.peer", PHONE), ("rotate.asked", {**HOME, "number": 3})]
+    assert state in done.stdout
+    assert done.stderr == "note: let it in\n"
+
+
 def test_status_says_who_has_moved_and_what_is_next(run: Run, agent: FakeAgent) -> None:
     agent.lines["rotate.status"] = [{"result": STATUS}]
     lines = run("rotate", "status").stdout.splitlines()

@@ -17,6 +17,8 @@ Between two agents (docs/exchange.md):
     messages.py      what is said, as bytes
     agreement.py     what a peer's statement comes to; pure
     guest_tables.py  what peers have said, in the store
+    wishes.py        a peer's agent asked to make the peer's new key
+    wish_tables.py   what comes of that, in the store
     exchange.py      what is done about it, and what is to be said
     conversation.py  the source that listens, asks and repeats
 

@@ -1,12 +1,13 @@
 """The commands of rotation."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from resource_wireguard.cli import output
-from resource_wireguard.cli.client import call
+from resource_wireguard.cli.client import call, on_terminal
 from resource_wireguard.cli.command import Group, Refusal
 from resource_wireguard.cli.options import PORT, Number, Span, format_option, given, show_notes
 
@@ -16,6 +17,9 @@ keep_option = click.option(
     metavar="TIME",
     help="How long the retired key is kept, sealed; 30d otherwise, 0s not at all.",
 )
+
+ASKED_EVERY = 0.2
+"""Seconds between two looks whether a peer's agent has answered; ours gives up after a few seconds."""
 
 
 @click.group(cls=Group)
@@ -80,10 +84,16 @@ def keys(format_: str, now: bool, **fields: Any) -> None:
 def peer(format_: str, now: bool, **fields: Any) -> None:
     """Give a peer a new key pair.
 
-    The new key is known beside the old one, and takes over with its first handshake.
+    The new key is known beside the old one, and takes over with its first handshake. A peer that runs this
+    agent too is asked to make its key itself, and puts it to use; the command says so.
     """
     _refuse_with_now(now, fields, ("grace",))
     done = call("rotate.peer", given(**fields, now=now or None))
+    if done.get("asking"):
+        on_terminal(f"asking the agent of '{fields['peer']}' to make the key")
+    while done.get("asking"):
+        time.sleep(ASKED_EVERY)
+        done = call("rotate.asked", {"tunnel": fields["tunnel"], "number": done["rotation"]["id"]})
     output.show(done, format_, _done_lines)
     show_notes(done)
 

@@ -6,8 +6,8 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
-from resource_wireguard.errors import ConflictError
-from resource_wireguard.features.rotate import keys, peers, tables
+from resource_wireguard.errors import ConflictError, NotFound
+from resource_wireguard.features.rotate import exchange, keys, peers, tables, wishes
 from resource_wireguard.features.rotate.keys import KEEP, OVERLAP, running
 from resource_wireguard.features.rotate.peers import GRACE
 from resource_wireguard.features.rotate.progress import (
@@ -50,6 +50,13 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     grace: float = GRACE
     now: bool = False
     keep: float = KEEP
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rotation of a peer's key by its number."""
+
+    tunnel: str
+    number: int
 
 
 class Preshared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,15 +112,34 @@ def rotate_keys(engine: Engine, request: Keys) -> Done:
 
 
 def rotate_peer(engine: Engine, request: Peer) -> Done:
-    """Begin a rotation of a peer's key; at once if so asked, or if the peer is not let in anyway."""
+    """Begin a rotation of a peer's key; at once if so asked, or if the peer is not let in anyway.
+
+    Where the peer may have an agent, that is asked to make the key.
+    """
     tunnel = engine.specs().tunnel(request.tunnel)
     peer = tunnel.peer(request.peer)
     with engine.change():
         if request.now or not peer.enabled:
             number = peers.replace_now(engine, tunnel, peer, request.public_key, request.keep)
+        elif request.public_key is None and wishes.may_be_asked(engine, tunnel, peer):
+            number = wishes.begin(engine, tunnel, peer, request.grace, request.keep)
         else:
             number = peers.begin(engine, tunnel, peer, request.public_key, request.grace, request.keep)
     return _done(engine, tunnel.name, number)
+
+
+def asked(engine: Engine, request: Asked) -> Done:
+    """What has come of asking a peer's agent; refused as ever where none has answered, and no key is ours."""
+    tunnel = engine.specs().tunnel(request.tunnel)
+    rotation = _ended(engine, tunnel.name, request.number)
+    if rotation.outcome == wishes.UNANSWERED:
+        raise peers.own_keys(rotation.peer or "")
+    notes: tuple[str, ...] = ()
+    if rotation.ended_at is None:
+        by_agent = "makes the key and puts it to use: nothing is left to do"
+        by_us = "has not answered: the key was made here"
+        notes = (f"the agent of '{rotation.peer}' {by_agent if peers.is_wish(rotation) else by_us}",)
+    return _shown(engine, tunnel, rotation, concerned(engine.report(), tunnel, rotation), notes)
 
 
 def rotate_preshared(engine: Engine, request: Preshared) -> Done:
@@ -150,6 +176,8 @@ def rollback(engine: Engine, request: Back) -> Done:
     tunnel = engine.specs().tunnel(request.tunnel)
     rotation = running(engine, tunnel.name, request.peer)
     report = engine.report()
+    if rotation.peer is None:
+        _refuse_too_late(engine, tunnel, rotation)
     gone_over = [peer for peer in concerned(report, tunnel, rotation) if peer.moved]
     with engine.change():
         if rotation.peer is None:
@@ -162,9 +190,22 @@ def rollback(engine: Engine, request: Back) -> Done:
     return _shown(engine, tunnel, _ended(engine, tunnel.name, rotation.id), back, notes)
 
 
+def _refuse_too_late(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> None:
+    """ConflictError where a peer's agent knows no key but the new one: to take that away would cut it off."""
+    names = ", ".join(
+        f"'{name}'" for name in sorted(exchange.beyond_return(engine, tunnel, rotation.new_key))
+    )
+    if names:
+        raise ConflictError(
+            f"the new key of tunnel '{tunnel.name}' is the only one for the agent of {names} already",
+            f"when the rotation has ended, 'rotate keys {tunnel.name}' makes another key",
+        )
+
+
 COMMANDS = (
     Command("rotate.keys", Keys, rotate_keys),
     Command("rotate.peer", Peer, rotate_peer),
+    Command("rotate.asked", Asked, asked),
     Command("rotate.psk", Preshared, rotate_preshared),
     Command("rotate.status", Named, status),
     Command("rotate.history", Past, history),
@@ -211,6 +252,7 @@ def _shown(
 ) -> Done:
     return Done(
         rotation=rotation_view(rotation, engine.resources.clock.now()),
+        asking=peers.is_wish(rotation) and rotation.outcome == wishes.ASKED,
         peers=found,
         next=tuple(next_steps(tunnel, rotation, found)),
         notes=notes,
@@ -218,4 +260,7 @@ def _shown(
 
 
 def _ended(engine: Engine, tunnel: str, number: int) -> Rotation:
-    return next(r for r in tables.rotations(engine.resources.store, tunnel) if r.id == number)
+    for rotation in tables.rotations(engine.resources.store, tunnel):
+        if rotation.id == number:
+            return rotation
+    raise NotFound(f"tunnel '{tunnel}' has no rotation {number}", f"see 'rotate history {tunnel}'")

@@ -21,12 +21,9 @@ from resource_wireguard.features.rotate.exchange import Telling
 from resource_wireguard.features.rotate.messages import (
     PORT,
     SIZE_MOST,
-    VERSION,
     Heard,
-    KeyAt,
     NotYet,
     Request,
-    Statement,
     Wish,
     decode,
     encode,
@@ -38,6 +35,9 @@ log = logging.getLogger(__name__)
 
 AGAIN_FIRST, AGAIN_MOST = 0.2, 60.0
 """Seconds until what was not answered is said again; doubled each time."""
+
+WISH_MOST = 1.0
+"""Seconds until a wish is said again: it is given up after a few."""
 
 NOT_YET_MOST = 0.5
 """Seconds until it is asked again after an answer that it is not so yet."""
@@ -96,7 +96,7 @@ class Conversation:
         self._rates = Rates()
         self._awaited: dict[str, tuple[Telling, asyncio.Future[Heard | NotYet]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._talks: dict[tuple[str, str], tuple[Telling, asyncio.Task[None]]] = {}
+        self._talks: dict[tuple[str, str, bool], tuple[Telling, asyncio.Task[None]]] = {}
         self._refused: set[str] = set()
         self._opening = asyncio.Lock()
 
@@ -177,8 +177,8 @@ class Conversation:
     # Saying ---------------------------------------------------------------------------------------
 
     def _talk(self, wanted: list[Telling]) -> None:
-        """One talk with each peer that has to be told something; another one if that has changed."""
-        peers = {(telling.tunnel, telling.peer): telling for telling in wanted}
+        """One talk with each peer about its keys and one about ours; another one if that has changed."""
+        peers = {(telling.tunnel, telling.peer, bool(telling.keys)): telling for telling in wanted}
         for peer, (telling, task) in list(self._talks.items()):
             if peer not in peers or peers[peer].keys != telling.keys or task.done():
                 task.cancel()
@@ -203,17 +203,16 @@ class Conversation:
                     log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)
                     pause = min(pause, NOT_YET_MOST)
                     await asyncio.sleep(pause)
-            pause = min(pause * 2, AGAIN_MOST)
+            pause = min(pause * 2, AGAIN_MOST if telling.keys else WISH_MOST)
 
     async def _ask(self, identity: str, telling: Telling, seconds: float) -> Heard | NotYet | None:
         """One datagram, and what is answered to it or to one of the same identity before it."""
-        keys = tuple(KeyAt(str(key), port) for key, port in telling.keys)
         answer: asyncio.Future[Heard | NotYet] = asyncio.get_running_loop().create_future()
         self._awaited[identity] = telling, answer
         try:
             for ear, transport in self._ears.items():
                 if (ear[0], ear[2]) == (telling.interface, telling.source):
-                    transport.sendto(encode(Statement(VERSION, identity, keys)), (telling.destination, PORT))
+                    transport.sendto(encode(telling.message(identity)), (telling.destination, PORT))
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
             return None

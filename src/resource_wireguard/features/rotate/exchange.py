@@ -9,7 +9,7 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
 from resource_wireguard.features.rotate import guest_tables as tables
 from resource_wireguard.features.rotate import keys as own_keys
-from resource_wireguard.features.rotate import peers
+from resource_wireguard.features.rotate import peers, wishes
 from resource_wireguard.features.rotate import tables as own_tables
 from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
 from resource_wireguard.features.rotate.guest_tables import Guest, HeardOf, Side
@@ -17,7 +17,9 @@ from resource_wireguard.features.rotate.messages import (
     VERSION,
     Answer,
     Heard,
+    KeyAt,
     NotYet,
+    Request,
     Statement,
     Wish,
     keys_of,
@@ -96,11 +98,15 @@ def _follow(
                 *(_endpoint(engine, tunnel, peer, port), now, now),
             )
             tables.put_guest(store, guest)
+            wishes.grant(engine, tunnel.name, peer.name)
             engine.journal(tunnel.name, f"peer '{peer.name}' brings key {fingerprint(verdict.take_in)}")
         if verdict.promote:
             told = peer.endpoint and Endpoint(peer.endpoint.host, stated[verdict.promote])
             moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
-            peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0)
+            wish = wishes.make_way(engine, tunnel.name, peer.name)
+            peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0, wish=wish)
+        elif verdict.send_away and not verdict.take_in:
+            wishes.take_back(engine, tunnel.name, peer.name)
         for key in verdict.send_away:
             tables.delete_guest(store, tunnel.name, peer.name, key)
     engine.settle("exchange")
@@ -199,7 +205,10 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
 
 
 class Telling(msgspec.Struct, frozen=True):
-    """Keys that a peer is to be told of: from which of our addresses and interfaces, and to which address."""
+    """What a peer is to be told: from which of our addresses and interfaces, and to which address.
+
+    Our keys; or, where there are none, the wish that it rotates its own, with an overlap in seconds.
+    """
 
     tunnel: str
     peer: str
@@ -207,6 +216,12 @@ class Telling(msgspec.Struct, frozen=True):
     source: str
     destination: str
     keys: tuple[tuple[PublicKey, int], ...]
+
+    def message(self, identity: str) -> Request:
+        """As it is said."""
+        if not self.keys:
+            return Wish(VERSION, identity, own_keys.OVERLAP)
+        return Statement(VERSION, identity, tuple(KeyAt(str(key), port) for key, port in self.keys))
 
 
 def tellings(engine: Engine) -> Iterator[Telling]:
@@ -220,6 +235,16 @@ def tellings(engine: Engine) -> Iterator[Telling]:
             told = entry.keys if entry else (tunnel.public_key,)
             if peer.enabled and told != tuple(key for key, _ in keys):
                 yield from _telling(engine, tunnel, peer, keys)
+    yield from _wishes(engine, specs)
+
+
+def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
+    for rotation in wishes.asked(engine.resources.store):
+        for tunnel in specs.tunnels:
+            if tunnel.name == rotation.tunnel and tunnel.active:
+                there = (peer for peer in tunnel.peers if peer.enabled and peer.name == rotation.peer)
+                for peer in there:
+                    yield from _telling(engine, tunnel, peer, ())
 
 
 def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int], ...]:
@@ -269,6 +294,9 @@ def again(engine: Engine, telling: Telling) -> Telling:
 
 def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     """A peer's agent knows: its answer is kept, and its side device is where our new one calls it."""
+    if not telling.keys:
+        wishes.grant(engine, telling.tunnel, telling.peer)
+        return
     tunnel = engine.specs().tunnel(telling.tunnel)
     where = answer.port and _endpoint(engine, tunnel, tunnel.peer(telling.peer), answer.port)
     keys = tuple(key for key, _ in telling.keys)
@@ -281,6 +309,12 @@ def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
     """The peers whose agents know a new key of ours, and not yet that it is the only one."""
     entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
     return {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
+
+
+def beyond_return(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
+    """The peers whose agents have dropped our old key for a new one, or are just being told to."""
+    told = waiting_for(engine, tunnel.name, key) if is_ending(engine, tunnel) else set()
+    return told | knowing(engine, tunnel.name, key)
 
 
 def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ConflictError, InvalidInput
-from resource_wireguard.features.rotate import tables
+from resource_wireguard.features.rotate import tables, wish_tables
 from resource_wireguard.features.rotate.keys import (
     DAY,
     check_keep,
@@ -24,11 +24,18 @@ PEER, PRESHARED = "peer", "preshared key"
 
 
 def begin(
-    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, public_key: str | None, grace: float, keep: float
+    engine: Engine,
+    tunnel: TunnelSpec,
+    peer: PeerSpec,
+    public_key: str | None,
+    grace: float,
+    keep: float,
+    *,
+    wish: Rotation | None = None,
 ) -> int:
     """Let a peer in under a new key too, in the change that is open: the first handshake with it decides."""
     check_span("a grace", grace, GRACE_MOST, "'--now' does without")
-    number, public, private = _begun(engine, tunnel, peer, public_key, grace, keep)
+    number, public, private = _begun(engine, tunnel, peer, public_key, grace, keep, wish)
     seat = Seat(
         peer=peer.name,
         public_key=public,
@@ -44,11 +51,18 @@ def begin(
 
 
 def replace_now(
-    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, public_key: str | None, keep: float
+    engine: Engine,
+    tunnel: TunnelSpec,
+    peer: PeerSpec,
+    public_key: str | None,
+    keep: float,
+    *,
+    wish: Rotation | None = None,
 ) -> int:
     """Change a peer's key at once, in the change that is open: the old one opens nothing any more."""
-    number, public, private = _begun(engine, tunnel, peer, public_key, 0.0, keep)
-    _take_up(engine, tunnel, peer, public, private, running(engine, tunnel.name, peer.name), "at once")
+    number, public, private = _begun(engine, tunnel, peer, public_key, 0.0, keep, wish)
+    outcome = "made by its agent" if wish else "at once"
+    _take_up(engine, tunnel, peer, public, private, running(engine, tunnel.name, peer.name), outcome)
     close(engine, tunnel.name, f"key of peer '{peer.name}' replaced at once: now {fingerprint(public)}")
     return number
 
@@ -102,13 +116,28 @@ def seat_of(specs: Specs, rotation: Rotation) -> Seat | None:
     )
 
 
+def is_wish(rotation: Rotation) -> bool:
+    """Whether a rotation waits for a key that a peer's agent is asked to make."""
+    return rotation.what == PEER and rotation.new_key is None and rotation.ended_at is None
+
+
 def _begun(
-    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, public_key: str | None, grace: float, keep: float
+    engine: Engine,
+    tunnel: TunnelSpec,
+    peer: PeerSpec,
+    public_key: str | None,
+    grace: float,
+    keep: float,
+    wish: Rotation | None,
 ) -> tuple[int, PublicKey, PrivateKey | None]:
-    """The rotation's number, and the new key pair as far as it is ours."""
-    refuse_running(engine, tunnel.name, peer.name)
+    """The rotation's number, that of a wish which it fulfils; and the new key pair as far as it is ours."""
+    if wish is None:
+        refuse_running(engine, tunnel.name, peer.name)
     public, private = _new_key(engine, peer, public_key)
     _refuse_used_key(engine.specs(), tunnel, peer, public)
+    if wish is not None:
+        wish_tables.put_key(engine.resources.store, wish.id, public)
+        return wish.id, public, private
     number = tables.begin(
         engine.resources,
         tunnel.name,
@@ -127,12 +156,17 @@ def _new_key(engine: Engine, peer: PeerSpec, given: str | None) -> tuple[PublicK
     if given is not None:
         return parse_public_key(given), None
     if not peer.has_private_key:
-        raise InvalidInput(
-            f"peer '{peer.name}' made its own keys, so its new one is not made here",
-            "make a pair on the peer ('wg genkey'), and give its public key: --public-key KEY",
-        )
+        raise own_keys(peer.name)
     private = engine.resources.secrets.new_private_key()
     return private.public(), private
+
+
+def own_keys(peer: str) -> InvalidInput:
+    """Why a peer's new key is not made here."""
+    return InvalidInput(
+        f"peer '{peer}' made its own keys, so its new one is not made here",
+        "make a pair on the peer ('wg genkey'), and give its public key: --public-key KEY",
+    )
 
 
 def _refuse_used_key(specs: Specs, tunnel: TunnelSpec, peer: PeerSpec, key: PublicKey) -> None:

@@ -9,7 +9,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.features.rotate import tables
 from resource_wireguard.features.rotate.keys import TUNNEL
-from resource_wireguard.features.rotate.peers import PRESHARED
+from resource_wireguard.features.rotate.peers import PRESHARED, is_wish
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts
 from resource_wireguard.model.keys import PublicKey, fingerprint
@@ -70,9 +70,11 @@ class TunnelKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command did: the rotation, who has to be told, and how."""
+    """What a command did: the rotation, who has to be told, and how. asking: a peer's agent, and it has not
+    answered yet; rotate.asked tells what comes of it."""
 
     rotation: RotationView
+    asking: bool = False
     peers: tuple[PeerProgress, ...] = ()
     next: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -170,7 +172,7 @@ def _progress(report: Report, tunnel: TunnelSpec, peer: PeerSpec, moved: bool) -
 def next_steps(tunnel: TunnelSpec, rotation: Rotation, peers: Sequence[PeerProgress]) -> Iterator[str]:
     """What is left for a person to do, one command or sentence each."""
     waiting = [peer for peer in peers if peer.enabled and not peer.moved]
-    for peer in waiting:
+    for peer in waiting if not is_wish(rotation) else ():
         yield _tell(tunnel, rotation, peer)
     if waiting and rotation.ended_at is None:
         yield f"{PROGRAM} rotate status {tunnel.name}"

@@ -4,6 +4,7 @@ import pytest
 from tests.unit.features.rotate.conftest import Stage
 from tests.unit.worlds import key_of
 
+from resource_wireguard.errors import ConflictError
 from resource_wireguard.features.rotate import exchange
 from resource_wireguard.features.rotate.exchange import LEASE, speaker_of
 from resource_wireguard.features.rotate.messages import VERSION, Answer, Heard, KeyAt, NotYet, Statement, Wish
@@ -165,6 +166,34 @@ def test_what_is_to_be_said_follows_the_keys(stage: Stage) -> None:
     stage.settle_down()
     assert stage.engine.specs().tunnel("home").public_key == new
     assert "phone" not in told()
+
+
+def test_a_key_that_is_an_agents_only_one_is_not_rolled_back(stage: Stage) -> None:
+    def tell(port: int | None = None) -> None:
+        telling = next(t for t in exchange.tellings(stage.engine) if t.peer == "phone")
+        exchange.told(stage.engine, telling, Heard(VERSION, IDENTITY, port))
+
+    stage.call("rotate.keys", tunnel="home")
+    tell(40000)
+    stage.shake("phone", 1)
+    stage.look()
+    stage.call("rotate.rollback", tunnel="home")
+    stage.call("rotate.keys", tunnel="home")
+    tell(40000)
+    for peer in ("phone", "laptop"):
+        stage.shake(peer, 1)
+    stage.look()
+    too_late = "is the only one for the agent of 'phone' already"
+    with pytest.raises(ConflictError, match=too_late):
+        stage.call("rotate.rollback", tunnel="home")
+    tell()
+    stage.shake("laptop", 0)
+    stage.look()
+    with pytest.raises(ConflictError, match=too_late):
+        stage.call("rotate.rollback", tunnel="home")
+    stage.shake("laptop", 1)
+    stage.settle_down()
+    assert stage.call("rotate.status", tunnel="home")[0]["running"] == []
 
 
 def test_a_wish_is_granted_to_an_only_peer_and_once(stage: Stage) -> None:
