@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.lanes import LANES, lane_index
+from tests.screen import Screen
 from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -38,8 +39,12 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.config.getoption("--engine")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Lanes(config), "lanes")
+    if config.getoption("numprocesses", None):  # and so not in one of these processes
+        screen = Screen(config.get_terminal_writer().write)
+        config.add_cleanup(screen.close)
 
 
 class ByFile(LoadScopeScheduling):

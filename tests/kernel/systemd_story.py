@@ -65,14 +65,14 @@ def status_of(pid: str, name: str) -> int:
     return int(line.split()[0], 16)
 
 
-def is_installed_and_runs_with_two_capabilities() -> None:
+def is_installed_and_runs_with_three_capabilities() -> None:
     manage("install")
     assert run("systemctl", "is-enabled", UNIT) == "enabled\n"
     assert Path(CONFIG_DIR / "service.env").stat().st_mode & 0o777 == 0o600
     manage("start", "--wait")
     assert (shown("ActiveState"), shown("SubState")) == ("active", "running")
     for capabilities in ("CapEff", "CapBnd"):
-        assert status_of(shown("MainPID"), capabilities) == 1 << 12 | 1 << 13
+        assert status_of(shown("MainPID"), capabilities) == 1 << 10 | 1 << 12 | 1 << 13
     assert status_of(shown("MainPID"), "NoNewPrivs") == 1
     assert status_of(shown("MainPID"), "Seccomp") == 2
 
@@ -185,7 +185,7 @@ def uninstall_leaves_nothing() -> None:
 
 
 STORY = (
-    is_installed_and_runs_with_two_capabilities,
+    is_installed_and_runs_with_three_capabilities,
     does_its_work_under_all_restrictions,
     the_master_key_comes_from_systemd,
     tunnels_outlive_restart_and_death,

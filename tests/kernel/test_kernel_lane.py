@@ -4,9 +4,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from tests.kernel import uml
 from tests.lanes import host_has_wireguard
+from tests.screen import screen
 
 OUTCOMES = ("passed", "failed", "skipped")
 DEADLINE = 900.0  # seconds
@@ -26,7 +26,7 @@ PARTS = min(2, len(os.sched_getaffinity(0)))  # guests at once; more wait for th
 def test_the_netns_suite_passes_on_the_kernels_wireguard(
     shared: Path, capfd: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
-    with capfd.disabled(), screen() as output:  # a long silence looks like a hang
+    with capfd.disabled(), screen(sys.stdout) as output:  # a long silence looks like a hang
         print("\n--- tests/netns on the kernel's WireGuard", file=output, flush=True)
         runs, where = run_where_wireguard_is(shared, output)
     outcomes = sum((run.outcomes for run in runs), Counter())
@@ -36,17 +36,6 @@ def test_the_netns_suite_passes_on_the_kernels_wireguard(
     assert outcomes["skipped"] == 0
     assert outcomes["passed"] > 0
     assert [run.exit_code for run in runs] == [0] * len(runs)
-
-
-@contextmanager
-def screen() -> Iterator[TextIO]:
-    """Where a person looks: scripts/test says where, as one of several processes has no terminal."""
-    path = os.environ.get("TESTS_PRINT_TO")
-    if path is None:
-        yield sys.stdout
-        return
-    with open(path, "a") as output:
-        yield output
 
 
 @dataclass(frozen=True)

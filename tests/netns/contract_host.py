@@ -110,7 +110,7 @@ class Host:
 
     def pid(self) -> int:
         """The agent."""
-        return int((self.config_dir / "run" / "agent.lock").read_text())
+        return int((self.config_dir / "run" / "agent.lock").read_text().split()[0])
 
     def config_file(self) -> Path:
         """A config of wg-quick's to be added as content."""

@@ -79,9 +79,16 @@ def wait_until(condition: Callable[[], T], within: float = PATIENCE, what: str =
 
 def new_name(word: str = "t") -> str:
     """A tunnel name that nobody else on this machine has; its interface is 'wg-' and the name."""
-    name = f"{word}{os.getpid()}n{next(_numbers)}"
+    name = f"{word}{_short(os.getpid())}n{_short(next(_numbers))}"
+    assert len(name) <= 12, f"{name}: the kernel takes 15 characters, and a second device adds one"
     _names_given.add(name)
     return name
+
+
+def _short(number: int) -> str:
+    """With 36 digits."""
+    rest, digit = divmod(number, 36)
+    return (_short(rest) if rest else "") + "0123456789abcdefghijklmnopqrstuvwxyz"[digit]
 
 
 def key_pair() -> tuple[str, str]:
