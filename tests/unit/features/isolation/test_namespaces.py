@@ -4,7 +4,7 @@ import errno
 from typing import Any
 
 import pytest
-from tests.unit.features.isolation.conftest import Call
+from tests.unit.features.conftest import Call
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import AlreadyExists, ConflictError, HostError, InvalidInput, NotFound

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.features.tunnel.conftest import Call
+from tests.unit.features.conftest import Call
 from tests.unit.features.tunnel.test_compile import peer, tunnel
 
 from resource_wireguard.features.tunnel.config import Config, peer_config, tunnel_config

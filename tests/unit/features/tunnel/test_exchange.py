@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.features.tunnel.conftest import Call
+from tests.unit.features.conftest import Call
 from tests.unit.formats.configs import CASES, OTHER, PRESHARED, PRIVATE, PUBLIC, SMALL
 
 from resource_wireguard.engine.engine import Engine

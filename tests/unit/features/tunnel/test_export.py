@@ -6,7 +6,7 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
-from tests.unit.features.tunnel.conftest import Call
+from tests.unit.features.conftest import Call
 from tests.unit.formats.configs import CASES
 
 from resource_wireguard.engine.engine import Engine

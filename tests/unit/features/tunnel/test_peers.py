@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.features.tunnel.conftest import Call
+from tests.unit.features.conftest import Call
 from tests.unit.worlds import StoppedClock
 
 from resource_wireguard.engine.engine import Engine
