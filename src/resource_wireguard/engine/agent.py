@@ -58,6 +58,8 @@ class Agent:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._dirty = asyncio.Event()
         self._looked = asyncio.Event()
+        self._reports = 0
+        self._waited: dict[asyncio.Task[None] | None, int] = {}
         self._ended = asyncio.Event()
         self._last_pass = 0.0
         self._alarm: asyncio.TimerHandle | None = None
@@ -113,10 +115,20 @@ class Agent:
                 self._dirty.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until the next report, at most some seconds."""
-        self._looked.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), seconds)
+        """Until there is a report that this source has not waited for before, at most some seconds.
+
+        One that came while the source was at work ends the wait at once: it may have looked before that.
+        """
+        source = asyncio.current_task()
+        if self._waited.get(source, 0) == self._reports:
+            self._looked.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), seconds)
+        self._waited[source] = self._reports
+
+    def _report(self) -> None:
+        self._reports += 1
+        self._looked.set()
 
     # Passes -----------------------------------------------------------------------------------
 
@@ -157,7 +169,7 @@ class Agent:
         self._passed_at = loop.time()
         self._last_pass = self._passed_at - begun
         await self._set_alarm()
-        self._looked.set()
+        self._report()
 
     async def _set_alarm(self) -> None:
         """A pass at the moment when a change that nobody confirmed has to be taken back."""
@@ -231,7 +243,7 @@ class Agent:
 
         answered = await self._in_engine(lambda: answer(self._engine, line, actor, progress))
         writer.write(answered + b"\n")
-        self._looked.set()
+        self._report()
         await self._set_alarm()
         if self._engine.pass_is_due():
             self._dirty.set()

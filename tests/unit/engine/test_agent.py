@@ -18,7 +18,7 @@ from resource_wireguard.engine import agent as agent_module
 from resource_wireguard.engine.agent import Agent, make_run_dir, sole_in_namespace, sole_owner
 from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Resources
+from resource_wireguard.engine.feature import Feature, Resources
 from resource_wireguard.errors import AlreadyRunning
 from resource_wireguard.host.state import Address, Link, Peer
 from resource_wireguard.model.settings import Settings
@@ -139,6 +139,27 @@ def test_an_agent_at_rest_does_not_look(engine: Engine, host: FakeHost, tmp_path
             looks = host.observations
             await asyncio.sleep(0.5)
             assert host.observations == looks
+
+    asyncio.run(story())
+
+
+def test_a_report_that_comes_while_a_source_is_at_work_is_not_lost(engine: Engine, tmp_path: Path) -> None:
+    at_work, go_on, woken = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def listen(agent: Agent) -> None:
+        at_work.set()
+        await go_on.wait()
+        await agent.wait(60)
+        woken.set()
+
+    engine.features = (*engine.features, Feature("listening", sources=(listen,)))
+
+    async def story() -> None:
+        async with running(engine, tmp_path) as path:
+            await at_work.wait()
+            await ask(path, b'{"command": "ping"}\n')
+            go_on.set()
+            await asyncio.wait_for(woken.wait(), 5)
 
     asyncio.run(story())
 

@@ -134,11 +134,9 @@ def asked(engine: Engine, request: Asked) -> Done:
     rotation = _ended(engine, tunnel.name, request.number)
     if rotation.outcome == wishes.UNANSWERED:
         raise peers.own_keys(rotation.peer or "")
-    notes: tuple[str, ...] = ()
-    if rotation.ended_at is None:
-        by_agent = "makes the key and puts it to use: nothing is left to do"
-        by_us = "has not answered: the key was made here"
-        notes = (f"the agent of '{rotation.peer}' {by_agent if peers.is_wish(rotation) else by_us}",)
+    by_agent = peers.is_wish(rotation) or rotation.outcome == peers.BY_AGENT
+    what = "makes the key: nothing is left to do" if by_agent else "has not answered: the key was made here"
+    notes = (f"the agent of '{rotation.peer}' {what}",) if by_agent or rotation.ended_at is None else ()
     return _shown(engine, tunnel, rotation, concerned(engine.report(), tunnel, rotation), notes)
 
 

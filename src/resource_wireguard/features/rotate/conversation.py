@@ -173,6 +173,9 @@ class Conversation:
         await self._open_ears()  # it may speak on a device that was just made for it
         if answer and not transport.is_closing():
             transport.sendto(answer, sender)
+        if isinstance(message, Wish):
+            with contextlib.suppress(ResourceError):  # said at the next look
+                self._talk(await self._agent.ask(_what_to_say))
 
     # Saying ---------------------------------------------------------------------------------------
 

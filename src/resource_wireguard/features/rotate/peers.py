@@ -22,6 +22,9 @@ GRACE, GRACE_MOST = 600.0, 30 * DAY
 
 PEER, PRESHARED = "peer", "preshared key"
 
+BY_AGENT = "made by its agent"
+"""How a rotation ends whose key the peer's agent was asked for."""
+
 
 def begin(
     engine: Engine,
@@ -61,9 +64,9 @@ def replace_now(
 ) -> int:
     """Change a peer's key at once, in the change that is open: the old one opens nothing any more."""
     number, public, private = _begun(engine, tunnel, peer, public_key, 0.0, keep, wish)
-    outcome = "made by its agent" if wish else "at once"
+    outcome = BY_AGENT if wish else "at once"
     _take_up(engine, tunnel, peer, public, private, running(engine, tunnel.name, peer.name), outcome)
-    close(engine, tunnel.name, f"key of peer '{peer.name}' replaced at once: now {fingerprint(public)}")
+    close(engine, tunnel.name, f"key of peer '{peer.name}' replaced, {outcome}: now {fingerprint(public)}")
     return number
 
 
