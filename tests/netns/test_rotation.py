@@ -58,8 +58,8 @@ def told(*pingers: Pinger) -> str:
 
 
 LOST_MOST = {"userspace": 0, "kernel": 20}
-"""Of some 2,000 each way. In the guests, whose one CPU the tests' senders share, up to 12 were seen missing at
-the handshake, in one way only and not in every run; a break of the following of peers costs hundreds."""
+"""Of some 2,000 each way. In the guests, whose one CPU the tests' senders share, up to 12 were missing at the
+handshake, in one way only and not in every run; a break of the following of peers costs hundreds."""
 
 
 def missed(pinger: Pinger, steps: dict[str, float]) -> list[str]:
