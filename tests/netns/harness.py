@@ -676,13 +676,14 @@ def _set_by_hand(namespace: Namespace, name: str, config: str) -> None:
     stripped = [line for line in config.splitlines() if line.partition(" = ")[0] not in ours]
     addresses = [a.strip() for key, value in lines if key == "Address" for a in value.split(",")]
     allowed = [a.strip() for key, value in lines if key == "AllowedIPs" for a in value.split(",")]
+    routes = [] if ("Table", "off") in lines else [a for a in allowed if a not in ("0.0.0.0/0", "::/0")]
     mtu = next((value for key, value in lines if key == "MTU"), "1420")
     namespace.ip(f"link add {name} type wireguard")
     namespace.exec("wg", "setconf", name, "/dev/stdin", stdin="\n".join(stripped))
     namespace.ip(
         f"link set {name} mtu {mtu} up",
         *(f"address add {a} dev {name}" for a in addresses),
-        *(f"route replace {a} dev {name}" for a in allowed if a not in ("0.0.0.0/0", "::/0")),
+        *(f"route replace {a} dev {name}" for a in routes),
     )
 
 

@@ -127,7 +127,7 @@ def test_sealed_or_out_of_reach_running_tunnels_go_on(
         wait_until(agent.settled)
         assert agent.call("peer.config", tunnel=name, name="laptop")["config"] == config
         agent.call("peer.add", tunnel=name, name="tablet")
-    assert len(ping.sent) > 2 * PER_SECOND
+        wait_until(lambda: len(ping.sent) > 2 * PER_SECOND)
     assert ping.lost == 0
 
 
