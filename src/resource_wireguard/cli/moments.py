@@ -4,8 +4,8 @@ import re
 import time
 
 from resource_wireguard.errors import InvalidInput
+from resource_wireguard.model.spans import SECONDS
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d{1,9})([smhdw])")
 
 
@@ -13,7 +13,7 @@ def moment(text: str, now: float) -> float:
     """A point in Unix time from '10m', '2h', 'today', 'yesterday', 'now', '@1748779200' or ISO 8601."""
     word = text.strip().lower()
     if ago := _AGO.fullmatch(word.removesuffix(" ago")):
-        return now - int(ago[1]) * _UNITS[ago[2]]
+        return now - int(ago[1]) * SECONDS[ago[2]]
     days = {"now": None, "today": 0, "yesterday": 1}
     if word in days:
         back = days[word]

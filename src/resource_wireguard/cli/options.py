@@ -8,6 +8,7 @@ import click
 
 from resource_wireguard.cli import output
 from resource_wireguard.errors import InvalidInput
+from resource_wireguard.model.spans import SECONDS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -50,8 +51,6 @@ class Number(click.ParamType[int]):
 
 PORT = Number(1, 65535)
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
 
 class Span(click.ParamType[int]):
     """A time such as 90s, 10m, 2h, 7d or 4w."""
@@ -62,9 +61,9 @@ class Span(click.ParamType[int]):
         """In seconds. What is too long for a purpose is the agent's to say."""
         text = str(value)
         number, unit = text[:-1], text[-1:]
-        if not number.isascii() or not number.isdecimal() or len(number) > 9 or unit not in _SECONDS:
+        if not number.isascii() or not number.isdecimal() or len(number) > 9 or unit not in SECONDS:
             self.fail(f"'{text[:20]}' is not a time, such as 90s, 10m, 2h or 7d", param, ctx)
-        return int(number) * _SECONDS[unit]
+        return int(number) * SECONDS[unit]
 
 
 keepalive_option: Decorator = click.option(

@@ -8,7 +8,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import ConflictError, NotFound
 from resource_wireguard.features.rotate import exchange, keys, peers, tables, wishes
-from resource_wireguard.features.rotate.keys import KEEP, OVERLAP, running
+from resource_wireguard.features.rotate.keys import KEEP, running
 from resource_wireguard.features.rotate.peers import GRACE
 from resource_wireguard.features.rotate.progress import (
     Done,
@@ -22,6 +22,7 @@ from resource_wireguard.features.rotate.progress import (
     tunnel_keys,
     who_moved,
 )
+from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.model.specs import TunnelSpec
 

@@ -25,6 +25,7 @@ from resource_wireguard.features.rotate.messages import (
     keys_of,
 )
 from resource_wireguard.features.rotate.progress import who_moved
+from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.host.facts import SESSION_LIFETIME
 from resource_wireguard.host.vacancy import free_interface, free_port
 from resource_wireguard.model.keys import PublicKey, fingerprint
@@ -220,7 +221,7 @@ class Telling(msgspec.Struct, frozen=True):
     def message(self, identity: str) -> Request:
         """As it is said."""
         if not self.keys:
-            return Wish(VERSION, identity, own_keys.OVERLAP)
+            return Wish(VERSION, identity, OVERLAP)
         return Statement(VERSION, identity, tuple(KeyAt(str(key), port) for key, port in self.keys))
 
 

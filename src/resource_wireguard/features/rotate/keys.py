@@ -10,17 +10,19 @@ from msgspec.structs import replace
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ConflictError, InvalidInput, NotFound
 from resource_wireguard.features.rotate import guest_tables, tables
+from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.vacancy import free_interface, free_port
 from resource_wireguard.model.keys import PrivateKey, fingerprint
 from resource_wireguard.model.names import INTERFACE_MAX
 from resource_wireguard.model.net import Endpoint, parse_endpoint
+from resource_wireguard.model.spans import typed
 from resource_wireguard.model.specs import DeviceSpec, Specs, TunnelSpec
 
 DAY = 86_400.0
 
-OVERLAP, OVERLAP_MOST = 7 * DAY, 365 * DAY
-"""Seconds: people open their laptops once a week; who needs over a year has not begun to tell anybody."""
+OVERLAP_MOST = 365 * DAY
+"""Seconds: who needs over a year has not begun to tell anybody."""
 
 KEEP, KEEP_MOST = 30 * DAY, 3650 * DAY
 """Seconds that a retired key is kept, sealed."""
@@ -154,7 +156,7 @@ def check_span(what: str, seconds: float, most: float, hint: str) -> float:
     """The seconds themselves; InvalidInput for none, less than none, and more than anybody means."""
     if not 0 < seconds <= most:
         raise InvalidInput(
-            f"{what} of {seconds:g} s is none to rotate with", f"give up to {most / DAY:g}d; {hint}"
+            f"{what} of {typed(seconds)} is none to rotate with", f"it may be up to {typed(most)}; {hint}"
         )
     return seconds
 
@@ -163,7 +165,7 @@ def check_keep(seconds: float) -> float:
     """How long a retired key is kept: 0 is not at all."""
     if not 0 <= seconds <= KEEP_MOST:
         raise InvalidInput(
-            f"a key cannot be kept for {seconds:g} s", f"give --keep 0 to {KEEP_MOST / DAY:g}d"
+            f"a key cannot be kept for {typed(seconds)}", f"give --keep 0s to {typed(KEEP_MOST)}"
         )
     return seconds
 

@@ -10,11 +10,12 @@ import hashlib
 import msgspec
 
 from resource_wireguard.errors import InvalidInput
+from resource_wireguard.model.spans import typed
 
 INTERVAL_MOST = 10 * 365 * 86400
 """Seconds: who wants a longer one wants none."""
 
-OVERLAP_DEFAULT = 7 * 86400
+OVERLAP = 7 * 86400.0
 """Seconds: people open their laptops once a week."""
 
 PLAUSIBLE_SINCE = 1_735_689_600.0
@@ -49,18 +50,18 @@ class Count(msgspec.Struct, frozen=True):
 def checked(interval: float, overlap: float | None, jitter: float) -> tuple[float, float]:
     """Interval and overlap; InvalidInput for what makes no schedule."""
     if not interval > 0:
-        raise InvalidInput(f"an interval of {interval:g} s is none", "give one such as --interval 30d")
+        raise InvalidInput(f"an interval of {typed(interval)} is none", "give one such as --interval 30d")
     if not interval <= INTERVAL_MOST:
         raise InvalidInput("an interval over 10 years is none", "give one such as --interval 30d")
-    overlap = OVERLAP_DEFAULT if overlap is None else overlap
+    overlap = OVERLAP if overlap is None else overlap
     if not 0 < overlap <= interval:
         raise InvalidInput(
-            f"an interval of {interval:g} s and an overlap of {overlap:g} s do not go together",
+            f"an interval of {typed(interval)} and an overlap of {typed(overlap)} do not go together",
             "the old key must have gone before the next comes: give a shorter --overlap",
         )
     if not 0 <= jitter < interval:
         raise InvalidInput(
-            f"a jitter of {jitter:g} s does not fit in an interval of {interval:g} s",
+            f"a jitter of {typed(jitter)} does not fit in an interval of {typed(interval)}",
             "give a part of the interval, such as --jitter 10%",
         )
     return interval, overlap

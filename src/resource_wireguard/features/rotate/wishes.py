@@ -8,8 +8,9 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.ports import Store
 from resource_wireguard.errors import NotFound
 from resource_wireguard.features.rotate import guest_tables, peers, tables, wish_tables
-from resource_wireguard.features.rotate.keys import OVERLAP, check_keep, check_span, close, refuse_running
+from resource_wireguard.features.rotate.keys import check_keep, check_span, close, refuse_running
 from resource_wireguard.features.rotate.peers import GRACE_MOST, PEER, is_wish
+from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import SESSION_LIFETIME
 from resource_wireguard.model.keys import fingerprint

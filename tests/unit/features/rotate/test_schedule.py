@@ -165,16 +165,16 @@ def test_the_delay_of_a_run_is_the_same_whenever_it_is_asked_for_and_another_for
 @pytest.mark.parametrize(
     ("interval", "overlap", "jitter", "says"),
     [
-        (0, None, 0, "an interval of 0 s"),
-        (-3600, None, 0, "an interval of -3600 s"),
-        (float("nan"), None, 0, "an interval of nan s"),
+        (0, None, 0, "an interval of 0s"),
+        (-3600, None, 0, "an interval of -1h"),
+        (float("nan"), None, 0, "an interval of nans"),
         (float("inf"), None, 0, "over 10 years"),
         (11 * 365 * DAY, None, 0, "over 10 years"),
         (DAY, 2 * DAY, 0, "do not go together"),
         (DAY, None, 0, "do not go together"),
         (DAY, 0, 0, "do not go together"),
-        (DAY, 3600, DAY, "jitter of 86400 s"),
-        (DAY, 3600, -1, "jitter of -1 s"),
+        (DAY, 3600, DAY, "jitter of 1d"),
+        (DAY, 3600, -1, "jitter of -1s"),
     ],
 )
 def test_what_makes_no_schedule_is_refused(

@@ -117,7 +117,7 @@ def test_undo_takes_back_a_schedule(scheduled: Stage) -> None:
 
 
 def test_what_makes_no_schedule_is_refused_and_nothing_kept(stage: Stage) -> None:
-    with pytest.raises(InvalidInput, match="an interval of 0 s is none"):
+    with pytest.raises(InvalidInput, match="an interval of 0s is none"):
         stage.call("rotate.schedule", tunnel="home", interval=0)
     with pytest.raises(NotFound):
         stage.call("rotate.schedule", tunnel="hom", interval=30 * DAY)

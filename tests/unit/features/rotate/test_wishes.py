@@ -8,8 +8,8 @@ from tests.unit.worlds import key_of
 
 from resource_wireguard.errors import ConflictError, InvalidInput
 from resource_wireguard.features.rotate import exchange
-from resource_wireguard.features.rotate.keys import OVERLAP
 from resource_wireguard.features.rotate.messages import VERSION, Heard, KeyAt, Statement, Wish
+from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.features.rotate.wishes import ANSWER_WITHIN, ASKED, GRANTED, LATE, UNANSWERED
 
 IDENTITY = "0123456789abcdef"
