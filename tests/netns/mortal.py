@@ -24,12 +24,12 @@ class MortalAgent(Agent):
         """Begin a life that ends after so many actions (int) or seconds (float); False if it is over."""
         self.process.stdin.write(f"{lifetime}\n")
         self.process.stdin.flush()
-        wait_until(lambda: self._is_dead() or self._answers(), what="a life or a death")
-        return not self._is_dead()
+        wait_until(lambda: self.is_dead() or self._answers(), what="a life or a death")
+        return not self.is_dead()
 
     def death(self) -> int:
         """Wait for the end of a life: an exit code, or minus a signal."""
-        wait_until(self._is_dead, what="the end of a life")
+        wait_until(self.is_dead, what="the end of a life")
         return int(self.process.stdout.readline())
 
     def retire(self) -> None:
@@ -42,5 +42,6 @@ class MortalAgent(Agent):
         self.call("agent.stop")
         assert self.death() == 0
 
-    def _is_dead(self) -> bool:
+    def is_dead(self) -> bool:
+        """Whether a life is over and `death` has not been asked about it yet."""
         return bool(select.select([self.process.stdout], [], [], 0)[0])
