@@ -123,19 +123,22 @@ def kept_key(engine: Engine, tunnel: str, number: int) -> PrivateKey:
     )
 
 
-def running(engine: Engine, tunnel: str, peer: str | None = None) -> Rotation:
-    """The rotation of a tunnel's or of a peer's key that has not ended; NotFound where none runs."""
+def running(engine: Engine, tunnel: str, peer: str | None = None, what: str | None = None) -> Rotation:
+    """The rotation of a tunnel's or of a peer's key that has not ended; NotFound where none runs.
+
+    what: of this kind of key alone.
+    """
     for rotation in tables.rotations(engine.resources.store, tunnel, running=True):
-        if rotation.peer == peer:
+        if rotation.peer == peer and what in (None, rotation.what):
             return rotation
     whose = f"peer '{peer}' of tunnel '{tunnel}'" if peer else f"tunnel '{tunnel}'"
     raise NotFound(f"no rotation of {whose} is running", f"see 'resource-wireguard rotate history {tunnel}'")
 
 
-def refuse_running(engine: Engine, tunnel: str, peer: str | None = None) -> None:
+def refuse_running(engine: Engine, tunnel: str, peer: str | None = None, what: str | None = None) -> None:
     """ConflictError while the same key is being rotated already."""
     try:
-        rotation = running(engine, tunnel, peer)
+        rotation = running(engine, tunnel, peer, what)
     except NotFound:
         return
     whose = f"peer '{peer}' of tunnel '{tunnel}'" if peer else f"tunnel '{tunnel}'"
