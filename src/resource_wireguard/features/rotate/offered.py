@@ -51,7 +51,7 @@ def _heard(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshare
     now = engine.resources.clock.now()
     held = [current, found.other] if found and found.other else [current]
     if message.key in map(fingerprint, held):
-        if not found or not found.standing.theirs:
+        if not found or not found.standing.theirs or found.rotation.new_fingerprint != message.key:
             return ""
         own.put_spoken_of(engine.resources.store, found.rotation.id, now)
         if message.use and found.rotation.outcome == OFFERED:
