@@ -18,7 +18,7 @@ from resource_wireguard.features.rotate.preshared import (
     see,
 )
 from resource_wireguard.features.rotate.tables import Rotation
-from resource_wireguard.model.keys import fingerprint
+from resource_wireguard.model.keys import NO_PRESHARED_KEY, fingerprint
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,15 @@ def advanced(engine: Engine, rotation: Rotation) -> bool:
     if since is None or since > engine.resources.clock.now():  # the clock was set back
         see(engine, rotation)
         return False
-    return _ended(engine, tunnel, peer, found) or _tried(engine, tunnel, peer, found)
+    places = engine.last_specs.places(tunnel, peer)
+    live = engine.resources.host.handshakes({interface for interface, _ in places})
+    shook = max(live.get(place, 0.0) for place in places)
+    return _ended(engine, peer, found, shook) or _tried(engine, tunnel, peer, found, shook)
 
 
-def _ended(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, found: Open) -> bool:
+def _ended(engine: Engine, peer: PeerSpec, found: Open, shook: float) -> bool:
     """End what a handshake has settled, or time."""
-    assert engine.last is not None
     rotation, standing, now = found.rotation, found.standing, engine.resources.clock.now()
-    shook = max(map(engine.last.facts.latest_handshake, engine.last_specs.places(tunnel, peer)))
     settled = (standing.since or now) + SETTLED < shook <= now
     shown = fingerprint(present(peer))
     if shown == rotation.new_fingerprint:
@@ -80,18 +81,15 @@ def _ended(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, found: Open) -> b
     return bool(outcome)
 
 
-def _tried(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, found: Open) -> bool:
+def _tried(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, found: Open, shook: float) -> bool:
     """Put the other of two keys in place, where the one that is there brings no handshake."""
     standing, now = found.standing, engine.resources.clock.now()
     pause = min(TRY_MOST, max(TRY_FIRST, (now - standing.spoken_of) / TRY_SHARE))
-    if found.rotation.outcome != OFFERED or found.other is None or now - (standing.since or now) < pause:
-        return False
-    places = engine.last_specs.places(tunnel, peer)
-    live = engine.resources.host.handshakes({interface for interface, _ in places})
-    if now - max(live.get(place, 0.0) for place in places) < FAILING:
+    held = found.rotation.outcome == OFFERED and found.other is not None
+    if not held or now - shook < FAILING or now - (standing.since or now) < pause:
         return False
     with engine.change():
-        put_key(engine, tunnel, peer, found.other)
+        put_key(engine, tunnel, peer, found.other or NO_PRESHARED_KEY)
         own.put_other(engine.resources, standing, peer.preshared_key)
         engine.history.close_book(f"'{tunnel.name}: preshared keys of peer '{peer.name}' tried by turns'")
     log.info("'%s' of '%s': the other preshared key is tried", peer.name, tunnel.name)

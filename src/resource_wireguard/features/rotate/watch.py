@@ -98,9 +98,12 @@ class Watch:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
+            begun = time.monotonic()
             try:
                 if self._advanced(engine, rotation):
                     engine.settle("rotate")
+                elif rotation.what == peers.PRESHARED:
+                    self.pause = max(self.pause, SHARE * (time.monotonic() - begun))
                 self._told.discard(rotation.id)
             except ResourceError as error:
                 self._tell(rotation, error)
