@@ -53,7 +53,7 @@ def shake_anew(site: Site) -> None:
 
 
 def complete(a: Site, b: Site) -> None:
-    """A handshake is made, late enough after the change not to be of the key before, and both agents see it."""
+    """A handshake is made, late enough not to be one with the key before, and both agents see it."""
     changed = time.monotonic()
     wait_until(lambda: time.monotonic() > changed + SETTLED + 1, what="a handshake that counts")
     shake_anew(b)
