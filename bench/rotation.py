@@ -100,7 +100,9 @@ def measured(work: str, a: Namespace, b: Namespace, rotate: Callable[[], list[fl
     finally:
         seen = traffic.end()
     per_rotation = tuple(_by_rotation(lost, begun) for lost in seen["lost"])
-    stalls = [[(begun, _own((begun, ended), seen["pauses"])) for begun, ended in way] for way in seen["stalls"]]
+    stalls = [
+        [(begun, _own((begun, ended), seen["pauses"])) for begun, ended in way] for way in seen["stalls"]
+    ]
     for way, lost, stalled in zip(("A→B", "B→A"), seen["lost"], stalls, strict=True):
         _tell_of(way, lost, stalled, begun)
     longest = tuple(max((length for _, length in way), default=0.0) for way in stalls)
@@ -193,10 +195,13 @@ def scheduled(end: End, count: int, interval: float) -> list[float]:
 def _collected(end: End, before: set[int], ended: dict[int, float]) -> int:
     """How many have ended so far; twice a second, and only the last few: the agent has other work."""
     time.sleep(0.5)
+    known = before | ended.keys()
     for rotation in _history(end, FEW):
-        if rotation["what"] == "tunnel" and rotation["ended_at"] and rotation["id"] not in before:
+        if rotation["what"] == "tunnel" and rotation["ended_at"] and rotation["id"] not in known:
             started = datetime.datetime.fromisoformat(rotation["started_at"])
             ended[rotation["id"]] = started.timestamp()
+            if len(ended) % 50 == 0:
+                print(f"{len(ended)} rotations", file=sys.stderr)
     return len(ended)
 
 
