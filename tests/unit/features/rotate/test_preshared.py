@@ -16,9 +16,17 @@ from tests.unit.worlds import StoppedClock, key_of
 from resource_wireguard.errors import ConflictError, NotFound
 from resource_wireguard.features.rotate import exchange, offered, peers, tables
 from resource_wireguard.features.rotate.exchange import Telling
-from resource_wireguard.features.rotate.messages import VERSION, Heard, NotYet, Preshared, decode, encode
+from resource_wireguard.features.rotate.messages import (
+    VERSION,
+    Heard,
+    NotYet,
+    Preshared,
+    Statement,
+    decode,
+    encode,
+)
 from resource_wireguard.features.rotate.preshared import ALONE, BOTH, LEASE, OFFERED, TOLD
-from resource_wireguard.features.rotate.trials import COMPLETE, NO_HANDSHAKE, SETTLED
+from resource_wireguard.features.rotate.trials import COMPLETE, FAILING, NO_HANDSHAKE, SETTLED, TRY_MOST
 from resource_wireguard.features.rotate.wishes import ANSWER_WITHIN, ASKED
 from resource_wireguard.host.state import Peer
 from resource_wireguard.model.keys import NO_PRESHARED_KEY, PresharedKey, fingerprint
@@ -213,7 +221,7 @@ def test_a_handshake_of_before_or_just_after_the_change_proves_nothing(pair: Pai
     pair.a.rotate()
     pair.say(pair.a)
     pair.say(pair.a)
-    pair.clock.time += SETTLED - 1
+    pair.clock.time += 4
     pair.shake()
     pair.pass_by(20)
     assert pair.a.state() == BOTH
@@ -286,6 +294,45 @@ def test_after_any_time_apart_they_find_each_other(pair: Pair, away: float) -> N
     assert pair.alive()
     assert pair.agree()
     assert pair.b.state() == COMPLETE
+
+
+def test_a_handshake_that_may_be_of_either_key_drops_none(pair: Pair) -> None:
+    """It comes at once after a key is tried, and then nothing is sent until the other key is tried."""
+    pair.a.rotate()
+    pair.say(pair.a)
+    pair.clock.time += 2 * LEASE
+    while not pair.alive():
+        pair.pass_by(RETRY, talk=False)
+    pair.pass_by(FAILING + 2 * TRY_MOST, traffic=False, talk=False)
+    assert pair.b.state() == OFFERED
+    pair.pass_by(700, talk=False)
+    assert (pair.b.state(), pair.agree()) == (COMPLETE, True)
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(pair: Pair) -> None:
+    pair.a.rotate()
+    for _ in range(2):
+        pair.say(pair.a)
+    pair.clock.time -= 3600
+    pair.shook = pair.clock.time
+    pair.pass_by(REKEY + 20)
+    assert (pair.a.state(), pair.b.state()) == (COMPLETE, COMPLETE)
+
+
+def test_a_word_about_the_key_before_says_nothing_of_this_one(pair: Pair) -> None:
+    pair.a.rotate()
+    pair.say(pair.a)
+    (late,) = pair.said(pair.a)
+    pair.pass_by(REKEY + 20)
+    pair.a.rotate()
+    pair.say(pair.a, lost=True)
+    home = pair.b.engine.specs().tunnel("home")
+    answer = offered.hear(pair.b.engine, home, home.peer("a"), late.message(IDENTITY))
+    assert isinstance(answer, Heard)
+    assert pair.b.state() == OFFERED
+    for _ in range(2):
+        pair.say(pair.a)
+    assert (pair.a.state(), pair.b.state(), pair.agree()) == (BOTH, BOTH, True)
 
 
 def test_an_offer_that_is_not_decided_changes_nothing_and_is_given_up(pair: Pair) -> None:
@@ -394,6 +441,26 @@ def test_a_key_of_the_peer_can_change_at_once_beside_it(pair: Pair) -> None:
     pair.say(pair.a)
     pair.b.call("rotate.peer", tunnel="home", peer="a", public_key=str(key_of("new")), now=True)
     assert pair.b.running()[0]["what"] == "preshared key"
+
+
+def test_all_devices_on_which_a_peer_sits_have_the_new_key(pair: Pair) -> None:
+    """The keys of A's tunnel change meanwhile: it has two devices, and so has B, with the new key as a guest."""
+    pair.a.call("rotate.keys", tunnel="home")
+    (telling,) = exchange.tellings(pair.a.engine)
+    message, home = telling.message(IDENTITY), pair.b.engine.specs().tunnel("home")
+    assert isinstance(message, Statement)
+    assert isinstance(exchange.hear(pair.b.engine, (home, home.peer("a")), message), Heard)
+    pair.b.rotate()
+    for _ in range(2):
+        assert isinstance(pair.say(pair.b)[0], Heard)
+    keys = [
+        peer.preshared_key
+        for end in pair.ends
+        for there in end.host.interfaces.values()
+        for peer in there.peers.values()
+    ]
+    assert keys == [pair.b.peer().preshared_key] * 4
+    assert (pair.a.state(), pair.b.state()) == (BOTH, BOTH)
 
 
 def test_a_peer_offers_one_key_a_minute(pair: Pair) -> None:
