@@ -444,7 +444,7 @@ def test_a_key_of_the_peer_can_change_at_once_beside_it(pair: Pair) -> None:
 
 
 def test_all_devices_on_which_a_peer_sits_have_the_new_key(pair: Pair) -> None:
-    """The keys of A's tunnel change meanwhile: it has two devices, and so has B, with the new key as a guest."""
+    """The keys of A's tunnel change meanwhile: it has two devices, and so has B, where a guest is."""
     pair.a.call("rotate.keys", tunnel="home")
     (telling,) = exchange.tellings(pair.a.engine)
     message, home = telling.message(IDENTITY), pair.b.engine.specs().tunnel("home")
