@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resource_wireguard.errors import DamagedSecret, InvalidInput, KeysUnavailable
+from resource_wireguard.errors import DamagedSecret, InvalidInput, KeysUnavailable, StoreError
 from resource_wireguard.store import keyring, passphrase
 from resource_wireguard.store.keyring import Keyring
 from resource_wireguard.store.master import FileSource
@@ -413,6 +413,25 @@ def test_master_and_old_data_keys_are_erased(host: Host) -> None:
     ring.install("file", lambda: ring._store.execute("DELETE FROM secrets") and None)
     assert [any(key) for key in (*known.given, *held)] == [False, False, False]
     assert any(next(iter(ring._keys.values())))
+
+
+@pytest.mark.parametrize("why", [StoreError("the disk is full", ""), KeyboardInterrupt()])
+def test_a_change_of_the_master_that_breaks_off_leaves_the_old_one(host: Host, why: BaseException) -> None:
+    known = Known(host.key)
+    ring = Keyring(SqliteStore(host.database), [known])
+    ring.open()
+    before, begun = dict(ring._keys), list[bytearray]()
+
+    def break_off() -> None:
+        begun.extend(key for number, key in ring._keys.items() if number not in before)
+        raise why
+
+    with pytest.raises(type(why)):
+        ring.install("file", break_off)
+    assert (ring._keys, ring.sealing()[0]) == (before, max(before))
+    assert [any(key) for key in (*known.given, *begun)] == [False, False, False]
+    assert list(host.folder.glob("master.key*")) == [host.key]
+    assert host.open().get_many("") == SECRETS
 
 
 def test_the_passphrase_is_erased(host: Host) -> None:
