@@ -30,11 +30,6 @@ from resource_wireguard.system.fake import FakeHost
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
 def engine(tmp_path: Path, host: FakeHost) -> Engine:
     store = SqliteStore(tmp_path / "state.db")
     migrate(store, [WANTED])
