@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.feature import Command, Nothing
 from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.site import site_seed
@@ -23,10 +23,6 @@ from resource_wireguard.model.specs import NOTHING_FURTHER, PeerSpec, Specs, Tun
 
 CONFIRM_MOST = 86_400
 """Seconds: who needs longer than a day to look has forgotten about it."""
-
-
-class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     pending: PendingView | None = None
 
 
-def export(engine: Engine, _: Export) -> dict[str, Any]:
+def export(engine: Engine, _: Nothing) -> dict[str, Any]:
     """All tunnels and peers, without their private and preshared keys."""
     return written(engine.specs().tunnels, engine.resources.settings)
 
@@ -96,7 +92,7 @@ def apply(engine: Engine, request: Apply) -> Outcome:
 
 
 COMMANDS = (
-    Command("network.export", Export, export),
+    Command("network.export", Nothing, export),
     Command("network.plan", Plan, plan),
     Command("network.apply", Apply, apply),
 )
