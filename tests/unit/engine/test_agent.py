@@ -209,6 +209,21 @@ def test_a_bad_line_does_not_end_the_agent(engine: Engine, tmp_path: Path, sent:
     asyncio.run(story())
 
 
+def test_a_request_that_is_too_long_is_told_of(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(agent_module, "REQUEST_MOST", 1000)
+
+    async def story() -> None:
+        async with running(engine, tmp_path) as path:
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"x" * 3000 + b"\n")
+            await until(lambda: "more than 1000 bytes" in caplog.text)
+            writer.close()
+
+    asyncio.run(story())
+
+
 def test_stop_takes_the_tunnels_down_and_ends_the_agent(
     engine: Engine, host: FakeHost, tmp_path: Path
 ) -> None:
