@@ -11,7 +11,7 @@ from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.options import format_option
-from resource_wireguard.cli.views import tunnel_table
+from resource_wireguard.cli.views import endpoint_words, tunnel_table
 from resource_wireguard.errors import ServiceNotRunning
 
 WITHIN = 10.0
@@ -145,7 +145,7 @@ def _peer_table(peers: list[dict[str, Any]]) -> Iterator[str]:
 
 def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
     handshake = output.ago(peer["latest_handshake"])
-    return (peer["name"], peer["state"], peer["endpoint"] or "-", handshake, *_carried(peer))
+    return (peer["name"], peer["state"], endpoint_words(peer) or "-", handshake, *_carried(peer))
 
 
 def _pending_words(pending: dict[str, Any] | None) -> str:
