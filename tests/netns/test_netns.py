@@ -482,7 +482,7 @@ def test_bad_input_is_refused_with_one_line_and_a_hint(home: Home) -> None:
     code, lines = refusal("delete", home.name, "--force")
     assert code == 1
     assert "would carry all traffic of this host" in lines[0]
-    assert lines[1] == f"hint: take it down first: resource-wireguard interface deactivate {home.tunnel}"
+    assert lines[1] == f"hint: take it down first: resource-wireguard content deactivate {home.tunnel}"
 
 
 @pytest.mark.any_engine
