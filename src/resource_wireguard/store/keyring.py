@@ -174,7 +174,7 @@ class Keyring:
         left = min(not_before - now, _wait(failures))  # a clock that was set back must not lock for ever
         if left > 0:
             raise InvalidInput(
-                f"there were {failures} wrong passphrases: the next may be tried in {math.ceil(left)} s",
+                f"wrong passphrases so far: {failures}; the next may be tried in {math.ceil(left)} s",
                 "then run it again",
             )
         self._store.execute(
