@@ -19,6 +19,7 @@ from resource_wireguard.features.tunnel.document import Fault, Faults, Wanted, r
 from resource_wireguard.features.tunnel.draft import Draft, Drafter
 from resource_wireguard.host.render import FOLD_ABOVE, lines_of
 from resource_wireguard.host.state import HostState
+from resource_wireguard.model.counts import counted
 from resource_wireguard.model.specs import NOTHING_FURTHER, PeerSpec, Specs, TunnelSpec
 
 CONFIRM_MOST = 86_400
@@ -188,7 +189,8 @@ _UNTOLD = frozenset({"name", "peers", "private_key", "has_private_key", "created
 def _changes(before: dict[str, TunnelSpec], after: dict[str, TunnelSpec]) -> Iterator[Change]:
     for name, tunnel in before.items():
         if name not in after:
-            yield Change("delete", "tunnel", name, f"delete tunnel {name}, with {len(tunnel.peers)} peers")
+            peers = counted(len(tunnel.peers), "peer")
+            yield Change("delete", "tunnel", name, f"delete tunnel {name}, with {peers}")
     for name, tunnel in after.items():
         there = before.get(name)
         if there is None:
@@ -242,4 +244,4 @@ def _journal_lines(changes: tuple[Change, ...]) -> Iterator[tuple[str, str]]:
             yield change.tunnel, change.text
     for (tunnel, verb), count in counts.items():
         if count > FOLD_ABOVE:
-            yield tunnel, f"{verb} {count} peers"
+            yield tunnel, f"{verb} {counted(count, 'peer')}"
