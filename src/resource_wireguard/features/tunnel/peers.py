@@ -333,6 +333,8 @@ def _set_enabled(engine: Engine, request: Named, enabled: bool) -> PeerView:
     report = _settled(engine, tunnel)
     if not enabled:
         _refuse_leftover(places, report, f"peer '{peer.name}' is disabled")
+    elif notes := _problem_notes(tunnel, peer, report):
+        raise HostError(f"peer '{peer.name}' is enabled, but {notes[0]}", "the agent keeps trying")
     return peer_view(tunnel, peer, report)
 
 

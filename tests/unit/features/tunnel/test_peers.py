@@ -281,6 +281,13 @@ def test_a_peer_that_stays_on_the_device_is_told(
         call(f"peer.{command}", tunnel="home", name="phone")
 
 
+def test_a_peer_that_does_not_come_back_is_told(call: Call, host: FakeHost, phone: Any) -> None:
+    call("peer.disable", tunnel="home", name="phone")
+    host.refuse(Peer)
+    with pytest.raises(HostError, match="'phone' is enabled, but wg-home does not have the peer yet"):
+        call("peer.enable", tunnel="home", name="phone")
+
+
 @pytest.mark.parametrize("command", ["disable", "remove"])
 def test_so_is_one_of_which_the_device_says_nothing(
     call: Call, host: FakeHost, phone: Any, command: str, monkeypatch: pytest.MonkeyPatch
