@@ -172,7 +172,11 @@ def uninstall(keep_data: bool, force: bool) -> None:
     """Take everything of ours off this host, then remove its files. Exit code 2: not installed."""
     directory = config_dir()
     if not os.path.isdir(lifetime.run_dir()):
-        raise NotFound(f"not installed in {directory}", "")
+        kept = (
+            "its tunnels and keys are kept there: remove the folder, or 'manage install' takes them up again"
+        )
+        there = os.path.exists(f"{directory}/state.db")
+        raise NotFound(f"not installed in {directory}", kept if there else "")
     what = "; tunnels, peers and keys are kept" if keep_data else " with all tunnels, peers and keys"
     confirm(f"Remove the service from {directory}{what}?", force)
     wanted = placement.container()
