@@ -31,16 +31,17 @@ STOPPED_WITHIN = 30
 LOOK_EVERY = 0.2
 """Seconds between two looks at a container that starts or ends."""
 
-FORWARDING = {
+SYSCTLS = {
     "net.ipv4.ip_forward": "1",
     "net.ipv4.conf.all.src_valid_mark": "1",
+    "net.ipv4.ip_unprivileged_port_start": "0",  # the agents' exchange has a port below 1024
 }
-FORWARDING_6 = {
+SYSCTLS_6 = {
     "net.ipv6.conf.all.forwarding": "1",
     "net.ipv6.conf.all.disable_ipv6": "0",
     "net.ipv6.conf.default.disable_ipv6": "0",
 }
-"""What the agent would set for tunnels and exits: in a container /proc/sys is read-only."""
+"""What the agent needs or would set: in a container /proc/sys is read-only."""
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def limits(wanted: Container) -> dict[str, Any]:
         "environment": {"CONFIG_DIR": config_dir(), **dict(_settings(os.environ))},
         "mounts": [{"Type": "bind", "Source": config_dir(), "Target": config_dir()}],
         "cap_drop": ["ALL"],
-        "cap_add": ["NET_ADMIN"],
+        "cap_add": ["NET_ADMIN", *(["NET_BIND_SERVICE"] if wanted.host_network else [])],
         "devices": ["/dev/net/tun:/dev/net/tun:rw"],
         "security_opt": ["no-new-privileges:true"],
         "userns_mode": "host",  # where Docker maps root away, it could neither read CONFIG_DIR nor own a TUN
@@ -107,7 +108,7 @@ def _network(wanted: Container) -> dict[str, Any]:
     with_v6 = os.path.isdir("/proc/sys/net/ipv6")
     return {
         "ports": {f"{port}/udp": port for port in wanted.ports},
-        "sysctls": {**FORWARDING, **(FORWARDING_6 if with_v6 else {})},
+        "sysctls": {**SYSCTLS, **(SYSCTLS_6 if with_v6 else {})},
     }
 
 
