@@ -1,11 +1,26 @@
 """What the tests of this lane share: a lab, a Docker daemon in its server, and the images, once a session."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.docker.daemon import Daemon, daemon_in
 from tests.docker.images import make_shell
 from tests.netns.harness import Lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine() -> Iterator[None]:
+    """After the last daemon there are no more files of Docker's than before the first."""
+    before = files_of_docker()
+    yield
+    assert files_of_docker() <= before
+
+
+def files_of_docker() -> set[Path]:
+    """Where Docker keeps something if it is not told of another place."""
+    tops = [Path(top, name) for top in ("/etc", "/opt", "/run", "/var/lib") for name in ("docker", "containerd")]
+    return {path for top in tops for path in (top, *top.rglob("*")) if path.exists()}
 
 
 @pytest.fixture(scope="session")
