@@ -398,7 +398,7 @@ def test_a_name_that_is_taken_away_is_given_back_with_all_that_is_inside(home: H
 
 
 def test_what_is_changed_inside_is_repaired_within_a_second(home: Home) -> None:
-    """Time and again, and each time an agent at rest: what was done for the fixture wakes it a few times, too."""
+    """Again and again: what was done for the fixture may wake the agent, but not for ever."""
     before = home.inside()
     for _ in range(8):
         wait_until(home.agent.settled, what="an agent at rest")
