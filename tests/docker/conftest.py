@@ -1,5 +1,6 @@
 """What the tests of this lane share: a lab, a Docker daemon in its server, and the images, once a session."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def machine() -> Iterator[None]:
 
 def files_of_docker() -> set[Path]:
     """Where Docker keeps something if it is not told of another place."""
-    tops = [Path(top, name) for top in ("/etc", "/opt", "/run", "/var/lib") for name in ("docker", "containerd")]
+    places = itertools.product(("/etc", "/opt", "/run", "/var/lib"), ("docker", "containerd"))
+    tops = [Path(*place) for place in places]
     return {path for top in tops for path in (top, *top.rglob("*")) if path.exists()}
 
 
