@@ -169,10 +169,22 @@ def test_a_tunnel_on_a_port_that_is_not_published_says_so(running: Service) -> N
     assert made.returncode == 0
     assert f"container {NAME} does not publish UDP port 51999" in made.stderr
     assert "UDP port 51999" in running.run("status").stderr
+    assert published(running, name) == [False, False, False]
     running.ok("manage", "install", "--publish", "51999")
     running.ok("manage", "restart")
     assert "UDP port 51999" not in running.run("status").stderr
+    assert published(running, name) == [True, True, True]
     running.ok("interface", "delete", name, "--force")
+
+
+def published(service: Service, tunnel: str) -> list[bool]:
+    """What the commands that look at tunnels say of its port."""
+    looked = (
+        *service.json("status")["tunnels"],
+        *service.json("interface", "list"),
+        service.json("interface", "status", tunnel),
+    )
+    return [found["published"] for found in looked if found["name"] == tunnel]
 
 
 def test_engines_that_die_leave_no_zombies(running: Service) -> None:
