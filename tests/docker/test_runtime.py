@@ -130,7 +130,10 @@ def test_a_peer_outside_reaches_the_tunnel_by_the_published_port(
 
     kill_agent(running)
     reach(lab, tunnel, config)
-    running.ok("manage", "restart")
+    restarted = running.run("manage", "restart")
+    first, second = lines_of(restarted)
+    assert first.startswith(f"note: this interrupts {tunnel['name']}: "), "before it does"
+    assert second.startswith("the service runs")
     reach(lab, tunnel, config)
     running.daemon.restart()
     running.wait_until_healthy()

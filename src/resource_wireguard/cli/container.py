@@ -177,6 +177,12 @@ class Running:
             with self._refusals():
                 self._container.kill()
 
+    @property
+    def takes_along(self) -> frozenset[str]:
+        """An engine in user space is a process in it; the kernel's tunnels end with a network of its own."""
+        in_hosts_network = self._container.attrs["HostConfig"]["NetworkMode"] == "host"
+        return frozenset({"userspace"} if in_hosts_network else {"userspace", "kernel"})
+
     def log(self) -> list[str]:
         """What it has printed, by lines."""
         with self._refusals():

@@ -189,6 +189,10 @@ class Ending(Protocol):
     def ended(self, within: float) -> bool:
         """Whether it ends within some seconds."""
 
+    @property
+    def takes_along(self) -> frozenset[str]:
+        """The engines whose tunnels end with it."""
+
     def terminate(self) -> None:
         """Tell the agent to end; the tunnels stay, where there are others than those of its container."""
 
@@ -227,6 +231,11 @@ class Process:
     def ended(self, within: float) -> bool:
         """Whether it ends within some seconds."""
         return bool(select.select([self._handle], [], [], max(0.0, within))[0])
+
+    @property
+    def takes_along(self) -> frozenset[str]:
+        """None: engines in user space are processes of their own."""
+        return frozenset()
 
     def terminate(self) -> None:
         """SIGTERM: the agent ends, the tunnels stay."""
