@@ -252,17 +252,21 @@ def test_state_moves_from_the_host_into_the_container_and_back(lab: Lab, running
 def test_the_hosts_own_network_can_be_managed_from_the_container(lab: Lab, running: Service) -> None:
     running.ok("manage", "install", "--host-network")
     running.ok("manage", "restart")
-    tunnel = make_tunnel(running, "--port", "51998")
+    tunnel = make_tunnel(running, "--port", "51998", "--exit")
     link = lab.server.link(tunnel["interface"])
     assert link and link["ifalias"].startswith("resource-wireguard:")
     assert "does not publish" not in running.run("status").stderr
     reach(lab, tunnel, running.ok("peer", "add", tunnel["name"], "laptop", "--output", "-"))
     wait_until(lambda: hears_agents(running, tunnel), what="an ear for the agents of peers")
     assert capabilities(running) == 1 << NET_ADMIN | 1 << NET_BIND_SERVICE
-    running.ok("interface", "delete", tunnel["name"], "--force")
-    assert lab.server.link(tunnel["interface"]) is None
+    assert "resource-wireguard" in lab.server.nft("list", "ruleset")
     running.ok("manage", "install", "--own-network")
     running.ok("manage", "restart")
+    assert lab.server.link(tunnel["interface"]) is None
+    assert "resource-wireguard" not in lab.server.nft("list", "ruleset"), (
+        "nobody is there to take it away later"
+    )
+    running.ok("interface", "delete", tunnel["name"], "--force")
 
 
 def hears_agents(service: Service, tunnel: dict[str, Any]) -> bool:

@@ -129,7 +129,7 @@ def begin(client: Any, wanted: Container) -> "Running":
     except HostError as error:
         made.remove(force=True)
         raise _cannot_start(error) from None
-    return Running(made)
+    return Running(made, wanted)
 
 
 def _cannot_start(error: HostError) -> ResourceError:
@@ -141,8 +141,10 @@ def _cannot_start(error: HostError) -> ResourceError:
 class Running:
     """A container of ours that runs, as lifetime.Process is a process."""
 
-    def __init__(self, container: Any) -> None:
+    def __init__(self, container: Any, wanted: Container) -> None:
         self._container = container
+        self._in_hosts_network: bool = container.attrs["HostConfig"]["NetworkMode"] == "host"
+        self._moves: bool = self._in_hosts_network != wanted.host_network
 
     def ended(self, within: float) -> bool:
         """Whether it ends within some seconds."""
@@ -180,8 +182,13 @@ class Running:
     @property
     def takes_along(self) -> frozenset[str]:
         """An engine in user space is a process in it; the kernel's tunnels end with a network of its own."""
-        in_hosts_network = self._container.attrs["HostConfig"]["NetworkMode"] == "host"
-        return frozenset({"userspace"} if in_hosts_network else {"userspace", "kernel"})
+        stays = self._in_hosts_network and not self._moves
+        return frozenset({"userspace"} if stays else {"userspace", "kernel"})
+
+    @property
+    def leaves_behind(self) -> bool:
+        """What it made in the network of this host, when the next one has a network of its own."""
+        return self._in_hosts_network and self._moves
 
     def log(self) -> list[str]:
         """What it has printed, by lines."""
@@ -207,7 +214,7 @@ def held(wanted: Container) -> Iterator[Running]:
         if found is None or found.status not in ("running", "restarting"):
             hint = "start it with 'resource-wireguard manage start'"
             raise AlreadyStopped("the service is not running", hint)
-        running = Running(found)
+        running = Running(found, wanted)
         running.stay_down()
         try:
             yield running

@@ -193,6 +193,10 @@ class Ending(Protocol):
     def takes_along(self) -> frozenset[str]:
         """The engines whose tunnels end with it."""
 
+    @property
+    def leaves_behind(self) -> bool:
+        """Whether it would leave what its successor does not find, unless it takes that down itself."""
+
     def terminate(self) -> None:
         """Tell the agent to end; the tunnels stay, where there are others than those of its container."""
 
@@ -236,6 +240,11 @@ class Process:
     def takes_along(self) -> frozenset[str]:
         """None: engines in user space are processes of their own."""
         return frozenset()
+
+    @property
+    def leaves_behind(self) -> bool:
+        """Its successor works where it did."""
+        return False
 
     def terminate(self) -> None:
         """SIGTERM: the agent ends, the tunnels stay."""

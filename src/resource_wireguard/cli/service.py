@@ -165,7 +165,10 @@ def restart(force: bool) -> None:
     """
     with suppress(ServiceNotRunning), lifetime.held() as agent:
         _note_interrupted(agent)
-        lifetime.end(agent, ENDED_WITHIN, force)
+        if agent.leaves_behind:
+            _end_by("agent.stop", agent, ENDED_WITHIN, force)
+        else:
+            lifetime.end(agent, ENDED_WITHIN, force)
     _start(STARTED_WITHIN, False)
 
 
