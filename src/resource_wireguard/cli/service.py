@@ -33,7 +33,7 @@ LISTED_WITHIN = 2.0
 INSTALLED_WITHIN = 540.0
 """Seconds for apt-get: the contract grants install 600."""
 
-RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
+RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "agent.log.1", "engine.log", "engine.log.1")
 UNIT_FILES = ("service.env", "service.env.new", "container.json")
 DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key", "master.key.new")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""

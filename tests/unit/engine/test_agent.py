@@ -19,6 +19,7 @@ from resource_wireguard.engine.agent import Agent, make_run_dir, sole_in_namespa
 from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Feature, Resources
+from resource_wireguard.engine.logfiles import SIZE_MOST, older
 from resource_wireguard.errors import AlreadyRunning
 from resource_wireguard.host.state import Address, Link, Peer
 from resource_wireguard.model.settings import Settings
@@ -69,6 +70,21 @@ async def ask(path: Path, line: bytes) -> dict[str, Any]:
     answered: dict[str, Any] = json.loads((await reader.read()).splitlines()[-1])
     writer.close()
     return answered
+
+
+def test_its_long_log_is_put_aside(engine: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(bytes(SIZE_MOST + 1))
+
+    async def story() -> None:
+        agent = Agent(engine, make_run_dir(tmp_path) / "agent.sock", logs=[log])
+        task = asyncio.create_task(agent.run())
+        await until(older(log).exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(story())
+    assert log.stat().st_size == 0
 
 
 def test_it_settles_before_it_listens_and_answers(engine: Engine, host: FakeHost, tmp_path: Path) -> None:
