@@ -600,6 +600,15 @@ class Lab:
         return agent
 
     @contextlib.contextmanager
+    def own_agent(self) -> Iterator[Agent]:
+        """An agent for one test, which may do with it what it likes; all that it made is gone at the end."""
+        agent = self.agent().start()
+        yield agent
+        if agent.process is None or agent.process.poll() is not None:
+            agent.start()
+        agent.end()
+
+    @contextlib.contextmanager
     def hosts_file(self, namespace: Namespace, text: str) -> Iterator[Path]:
         """/etc/hosts for what is started in a namespace (ip-netns(8)); writing to it again moves names."""
         folder = Path("/etc/netns") / namespace.name

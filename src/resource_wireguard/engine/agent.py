@@ -234,13 +234,8 @@ class Agent:
         """One connection: one request, its progress, its answer."""
         try:
             uid = _caller(writer.get_extra_info("socket"))
-            if uid not in (0, os.geteuid()):
-                return
-            line = await asyncio.wait_for(reader.readline(), REQUEST_WITHIN)
-            if line:
+            if uid in (0, os.geteuid()) and (line := await _line(reader)):
                 await self._answer(line, f"uid {uid}", writer)
-        except (ConnectionError, TimeoutError, ValueError):
-            log.debug("a client went away or sent no line")
         finally:
             writer.close()
 
@@ -260,6 +255,17 @@ class Agent:
             await writer.drain()
         if self._engine.stopping:
             self._ended.set()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """A client's request; nothing of one that went away, is silent, or says too much."""
+    try:
+        return await asyncio.wait_for(reader.readline(), REQUEST_WITHIN)
+    except ValueError:  # asyncio's word for a line beyond the limit
+        log.warning("a request of more than %d bytes was refused", REQUEST_MOST)
+    except (ConnectionError, TimeoutError):
+        log.debug("a client went away or sent no line")
+    return b""
 
 
 async def _forever(name: str, source: Awaitable[None]) -> None:

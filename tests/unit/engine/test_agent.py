@@ -31,11 +31,6 @@ from resource_wireguard.system.fake import FakeHost
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
 def engine(tmp_path: Path, host: FakeHost) -> Engine:
     store = SqliteStore(tmp_path / "state.db")
     migrate(store, [WANTED])
@@ -226,6 +221,21 @@ def test_a_bad_line_does_not_end_the_agent(engine: Engine, tmp_path: Path, sent:
             writer.write(sent)
             writer.close()
             assert "result" in await ask(path, b'{"command": "agent.info"}\n')
+
+    asyncio.run(story())
+
+
+def test_a_request_that_is_too_long_is_told_of(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(agent_module, "REQUEST_MOST", 1000)
+
+    async def story() -> None:
+        async with running(engine, tmp_path) as path:
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"x" * 3000 + b"\n")
+            await until(lambda: "more than 1000 bytes" in caplog.text)
+            writer.close()
 
     asyncio.run(story())
 
