@@ -50,7 +50,12 @@ def feature() -> "Feature":
 
     return Feature(
         name=NAME,
-        migrations=(*tables.MIGRATIONS, schedule_tables.MIGRATION, guest_tables.MIGRATION),
+        migrations=(
+            *tables.MIGRATIONS,
+            schedule_tables.MIGRATION,
+            guest_tables.MIGRATION,
+            guest_tables.MIGRATION_SETTLED,
+        ),
         load=tables.FurtherCache().load,
         commands=(*commands.COMMANDS, *scheduling.COMMANDS),
         sources=(follow, scheduling.run_schedules, converse),

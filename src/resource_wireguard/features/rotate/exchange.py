@@ -42,6 +42,8 @@ WISHES_EVERY = 60.0
 """Seconds in which a peer's second wish is taken for the first one, said again."""
 
 Speaker = tuple[TunnelSpec, PeerSpec]
+Keys = tuple[tuple[PublicKey, int], ...]
+"""Keys and their UDP ports; the one that will stay comes last."""
 
 
 def speaker_of(specs: Specs, interface: str, address: str) -> Speaker | None:
@@ -69,6 +71,10 @@ def hear(engine: Engine, speaker: Speaker, statement: Statement) -> Answer:
     if stated is None:
         return NotYet(VERSION, statement.id, "one of these is no key")
     verdict = judge(_known(engine, tunnel, peer), stated, _ours(engine, tunnel, peer))
+    if verdict.waits:
+        tables.hurry(engine.resources.store, tunnel.name, peer.name)
+    if verdict.take_in and _comes_first(engine, tunnel, peer):
+        return NotYet(VERSION, statement.id, "the new key of this end comes first")
     if verdict.why:
         return NotYet(VERSION, statement.id, verdict.why)
     try:
@@ -113,6 +119,18 @@ def _follow(
     engine.settle("exchange")
 
 
+def _comes_first(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> bool:
+    """Whether our new key has to be settled with a peer before its own: between two ends one changes at a
+    time. Where neither has taken the other's in, the end goes first whose key is the lesser number."""
+    successor = engine.last_specs.further(tunnel.name).successor
+    if successor is None:
+        return False
+    entry = tables.heard(engine.resources.store).get((tunnel.name, peer.name))
+    if entry is None or successor.public_key not in entry.keys:
+        return tunnel.public_key < peer.public_key
+    return entry.keys != (successor.public_key,)
+
+
 def _known(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Known:
     guests = _guests_of(engine, tunnel, peer)
     live = engine.resources.host.handshakes({guest.side.interface for guest in guests})
@@ -145,12 +163,14 @@ def _endpoint(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, port: int) -> 
 def _free_side(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Side:
     """A side device younger than those on which this peer sits: its places are tried in the order of age."""
     taken = {guest.side for guest in _guests_of(engine, tunnel, peer)}
+    successor = engine.last_specs.further(tunnel.name).successor
+    new = successor is not None and peer.name in knowing(engine, tunnel.name, successor.public_key)
     there = [side for side in tables.sides(engine.resources.store) if side.tunnel == tunnel.name]
-    free = there[-1] if there and there[-1] not in taken else None
-    return free or _new_side(engine, tunnel)
+    free = there[-1] if there and there[-1] not in taken and there[-1].successor == new else None
+    return free or _new_side(engine, tunnel, new)
 
 
-def _new_side(engine: Engine, tunnel: TunnelSpec) -> Side:
+def _new_side(engine: Engine, tunnel: TunnelSpec, successor: bool) -> Side:
     devices = list(engine.specs().devices())
     survey = engine.resources.host.survey(registry=True)
     held = {port: f"tunnel '{owner.name}'" for owner, _, port in devices}
@@ -158,7 +178,7 @@ def _new_side(engine: Engine, tunnel: TunnelSpec) -> Side:
     names = (f"{plain}s{number}" for number in range(1, 10))
     taken = survey.interfaces.union(interface for _, interface, _ in devices)
     port = free_port(None, engine.resources.settings.port, held, survey)
-    return Side(tunnel.name, free_interface(names, taken), port)
+    return Side(tunnel.name, free_interface(names, taken), port, successor)
 
 
 def lost_guests(engine: Engine) -> bool:
@@ -188,9 +208,12 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
     tunnel, peer = speaker
     if any(other.enabled and other.name != peer.name for other in tunnel.peers):
         return NotYet(VERSION, wish.id, "this tunnel has other peers too")
-    rotations = own_tables.rotations(engine.resources.store, tunnel.name, last=1)
+    every = own_tables.rotations(engine.resources.store, tunnel.name)
+    rotations = [rotation for rotation in every if rotation.peer is None]
     recent = engine.resources.clock.now() - WISHES_EVERY
-    if not rotations or rotations[0].started_at < recent:
+    if rotations and rotations[0].ended_at and rotations[0].started_at >= recent:
+        return NotYet(VERSION, wish.id, "it was done a moment ago")
+    if not rotations or rotations[0].ended_at:
         try:
             with engine.change():
                 own_keys.begin(engine, tunnel.name, wish.overlap)
@@ -216,7 +239,7 @@ class Telling(msgspec.Struct, frozen=True):
     interface: str
     source: str
     destination: str
-    keys: tuple[tuple[PublicKey, int], ...]
+    keys: Keys
 
     def message(self, identity: str) -> Request:
         """As it is said."""
@@ -230,10 +253,11 @@ def tellings(engine: Engine) -> Iterator[Telling]:
     known = tables.heard(engine.resources.store)
     specs = engine.last_specs
     for tunnel in specs.tunnels:
-        keys = _keys_now(engine, tunnel)
+        every, crossed = _keys_now(engine, tunnel), _crossed(engine, tunnel)
         for peer in tunnel.peers if tunnel.active else ():
             entry = known.get((tunnel.name, peer.name))
             told = entry.keys if entry else (tunnel.public_key,)
+            keys = crossed.get(peer.name, every)
             if peer.enabled and told != tuple(key for key, _ in keys):
                 yield from _telling(engine, tunnel, peer, keys)
     yield from _wishes(engine, specs)
@@ -248,7 +272,39 @@ def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
                     yield from _telling(engine, tunnel, peer, ())
 
 
-def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int], ...]:
+def _crossed(engine: Engine, tunnel: TunnelSpec) -> dict[str, Keys]:
+    """What is said to peers whose own new keys cross ours. Where we have taken theirs in, that there is a new
+    one, but that the old one stays for now; where they have ours and wait, that it is the only one."""
+    successor = engine.last_specs.further(tunnel.name).successor
+    if successor is None:
+        return {}
+    own, new = (tunnel.public_key, tunnel.listen_port), (successor.public_key, successor.listen_port)
+    settled = knowing(engine, tunnel.name, successor.public_key) | _hurried(engine, tunnel, new[0])
+    waiting = _before_us(engine, tunnel, successor.public_key)
+    return {**dict.fromkeys(waiting, (new, own)), **dict.fromkeys(settled, (new,))}
+
+
+def _hurried(engine: Engine, tunnel: TunnelSpec, key: PublicKey) -> set[str]:
+    """The peers that wait for a new key of ours to be the only one, and are ready for that."""
+    entries = tables.heard(engine.resources.store).values()
+    names = {e.peer for e in entries if e.hurried and e.tunnel == tunnel.name and key in e.keys}
+    rotation = _rotation(engine, tunnel)
+    if not names or rotation is None or engine.last is None or engine.last.drift_of(tunnel.name):
+        return set()
+    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, rotation)
+    return {name for name in names if moved.get(name)}
+
+
+def _before_us(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
+    """The peers that cannot be told of a new key of ours until the one that they have told of is settled."""
+    own = {peer.name: peer.public_key for peer in tunnel.peers}
+    entries = tables.heard(engine.resources.store)
+    heard = {e.peer for e in entries.values() if e.tunnel == tunnel.name and key in e.keys}
+    guests = (guest for guest in tables.guests(engine.resources.store) if guest.tunnel == tunnel.name)
+    return {guest.peer for guest in guests if guest.public_key != own[guest.peer]} - heard
+
+
+def _keys_now(engine: Engine, tunnel: TunnelSpec) -> Keys:
     """A tunnel's keys and ports: while it has a successor both, and that one alone once it is to end."""
     own = (tunnel.public_key, tunnel.listen_port)
     successor = engine.last_specs.further(tunnel.name).successor
@@ -261,19 +317,22 @@ def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int]
 def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
     """Whether the old key of a tunnel has no use any more: all have moved, and what we send to them too, as
     a pass has left it; or the overlap is over."""
-    running = [
-        r for r in own_tables.rotations(engine.resources.store, tunnel.name, running=True) if not r.peer
-    ]
-    if not running or engine.last is None:
+    rotation = _rotation(engine, tunnel)
+    if rotation is None or engine.last is None:
         return False
-    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, running[0])
-    over = running[0].deadline is not None and engine.resources.clock.now() >= running[0].deadline
-    return over or (all(moved.values()) and not engine.last.drift_of(tunnel.name))
+    over = rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline
+    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, rotation)
+    left = {name for name, has in moved.items() if not has} - knowing(engine, tunnel.name, rotation.new_key)
+    return over or (not left and not engine.last.drift_of(tunnel.name))
 
 
-def _telling(
-    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: tuple[tuple[PublicKey, int], ...]
-) -> Iterator[Telling]:
+def _rotation(engine: Engine, tunnel: TunnelSpec) -> own_tables.Rotation | None:
+    """The one of a tunnel's own keys that runs."""
+    running = own_tables.rotations(engine.resources.store, tunnel.name, running=True)
+    return next((rotation for rotation in running if rotation.peer is None), None)
+
+
+def _telling(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys) -> Iterator[Telling]:
     """By the device on which the peer was heard last."""
     places = engine.last_specs.places(tunnel, peer)
     live = engine.resources.host.handshakes({interface for interface, _ in places})
@@ -307,15 +366,18 @@ def told(engine: Engine, telling: Telling, answer: Heard) -> None:
 
 
 def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
-    """The peers whose agents know a new key of ours, and not yet that it is the only one."""
+    """The peers whose agents know a new key of ours, and not yet that it is the only one; and those that have
+    to settle their own first."""
     entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
-    return {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
+    knowing_both = {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
+    return knowing_both | _before_us(engine, engine.last_specs.tunnel(tunnel), key)
 
 
 def beyond_return(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
     """The peers whose agents have dropped our old key for a new one, or are just being told to."""
     told = waiting_for(engine, tunnel.name, key) if is_ending(engine, tunnel) else set()
-    return told | knowing(engine, tunnel.name, key)
+    hurried = _hurried(engine, tunnel, key) if key else set()
+    return told | hurried | knowing(engine, tunnel.name, key)
 
 
 def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:

@@ -153,7 +153,8 @@ def _further(
         awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
         found.setdefault(row[2], []).append((row[9] or 0.0, replace(device, awaited=awaited)))
     for name, since, side in sides:
-        found.setdefault(name, []).append((since, side))
+        same = (d.private_key for _, d in found.get(name, ()) if d.public_key == side.public_key)
+        found.setdefault(name, []).append((since, replace(side, private_key=next(same, None))))
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
