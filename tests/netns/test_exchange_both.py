@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.netns.harness import CPUS, Lab, Pinger, Refused, wait_until
+from tests.netns.harness import CPUS, SLOWNESS, Lab, Pinger, Refused, wait_until
 from tests.netns.test_exchange import A_INSIDE, B_INSIDE, Site, agree, introduce
 
 PER_SECOND = 200
@@ -24,7 +24,7 @@ def sites(lab: Lab) -> Iterator[tuple[Site, Site]]:
 
 
 @contextlib.contextmanager
-def no_packet_lost(a: Site, b: Site) -> Iterator[None]:
+def no_packet_lost(a: Site, b: Site, most: int = 0) -> Iterator[None]:
     with (
         Pinger(b.namespace, A_INSIDE, PER_SECOND) as up,
         Pinger(a.namespace, B_INSIDE, PER_SECOND) as down,
@@ -34,7 +34,7 @@ def no_packet_lost(a: Site, b: Site) -> Iterator[None]:
         finally:
             up.stop()
             down.stop()
-    assert (up.lost, down.lost) == (0, 0)
+    assert max(up.lost, down.lost) <= most, (up.lost, down.lost)
 
 
 def at_once(*calls: Callable[[], Any]) -> None:
@@ -78,15 +78,17 @@ def end(a: Site, b: Site) -> None:
         assert len(site.interfaces()) <= 2, "its own, and one on which the peer sits till its session lapses"
 
 
+GOING_BACK_COSTS = 50 * SLOWNESS
+"""Pings: B sends to the new key until it hears that this is gone."""
+
+
 def test_both_ends_change_their_keys_at_the_same_moment(sites: tuple[Site, Site]) -> None:
     a, b = sites
     with no_packet_lost(a, b):
-        for number in range(ROUNDS):  # noqa: B007
+        for _ in range(ROUNDS):
             before = key(a), key(b)
-            began = time.monotonic()
             at_once(lambda: rotate(a), lambda: rotate(b))
             end(a, b)
-            print(number, time.monotonic() - began)
             assert key(a) != before[0]
             assert key(b) != before[1]
 
@@ -123,11 +125,6 @@ def test_one_end_asks_the_other_for_the_key_that_it_is_making_already(
         end(a, b)
     assert key(b) != before
     assert len(b.agent.call("rotate.history", tunnel=b.tunnel)) == made + 1
-
-
-def test_both_ends_ask_each_other_at_the_same_moment(sites: tuple[Site, Site]) -> None:
-    a, b = sites
-    ...
 
 
 @pytest.fixture
@@ -176,10 +173,10 @@ def test_one_end_goes_back_while_the_other_one_begins(
     sites: tuple[Site, Site], phone: None, number: int
 ) -> None:
     a, b = sites
-    before = key(a), key(b)
-    with no_packet_lost(a, b):
+    before, has_moved = (key(a), key(b)), bool(number % 2)
+    with no_packet_lost(a, b, GOING_BACK_COSTS if has_moved else 0):
         rotate(a)
-        if number % 2:
+        if has_moved:
             wait_until(lambda: moved(a), what="B's handshake with A's new key")
         at_once(lambda: go_back(a), lambda: rotate(b))
         wait_until(lambda: settled(b) and agreed(a, b), BOTH_WITHIN, "B's end")

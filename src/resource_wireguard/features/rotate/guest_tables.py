@@ -101,8 +101,8 @@ _OF_PEER = (
 def sides(store: Store) -> list[Side]:
     """All side devices, the oldest first."""
     rows = store.query(
-        f"SELECT name, interface, rotation_sides.listen_port, {_SUCCESSOR} FROM rotation_sides "  # noqa: S608
-        "JOIN tunnels ON tunnels.id = rotation_sides.tunnel ORDER BY rotation_sides.id"
+        "SELECT tunnels.name, rotation_sides.interface, rotation_sides.listen_port, "  # noqa: S608
+        f"{_SUCCESSOR} FROM rotation_sides JOIN tunnels ON tunnels.id = rotation_sides.tunnel ORDER BY rotation_sides.id"
     )
     return [Side(tunnel, interface, port, bool(new)) for tunnel, interface, port, new in rows]
 
