@@ -15,6 +15,15 @@ ROUNDS = 5 if CPUS > 1 else 2
 BOTH_WITHIN = 60.0
 
 
+@pytest.fixture(autouse=True)
+def shown_logs(sites: tuple[Site, Site]) -> Iterator[None]:
+    """pytest shows what both agents wrote during a test that fails."""
+    before = [len(site.agent.log) for site in sites]
+    yield
+    for site, start in zip(sites, before, strict=True):
+        print(site.tunnel, site.agent.log[start:], sep="\n")
+
+
 @pytest.fixture(scope="module")
 def sites(lab: Lab) -> Iterator[tuple[Site, Site]]:
     a, b = introduce(lab.agent(lab.server).start(), lab.agent(lab.laptop).start())
@@ -67,13 +76,7 @@ def quiet(a: Site, b: Site) -> bool:
 
 
 def end(a: Site, b: Site) -> None:
-    try:
-        wait_until(lambda: quiet(a, b), BOTH_WITHIN, "an end at both ends")
-    except AssertionError:
-        for site in (a, b):
-            print(site.agent.call("rotate.status", tunnel=site.tunnel), site.agent.log[-3000:])
-            print(site.namespace.exec("wg").stdout)
-        raise
+    wait_until(lambda: quiet(a, b), BOTH_WITHIN, "an end at both ends")
     for site in (a, b):
         assert len(site.interfaces()) <= 2, "its own, and one on which the peer sits till its session lapses"
 

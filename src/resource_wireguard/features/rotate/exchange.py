@@ -1,7 +1,7 @@
 """What is done about what the agents of peers say, and what is to be said to them; in the engine's thread."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -208,8 +208,7 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
     tunnel, peer = speaker
     if any(other.enabled and other.name != peer.name for other in tunnel.peers):
         return NotYet(VERSION, wish.id, "this tunnel has other peers too")
-    every = own_tables.rotations(engine.resources.store, tunnel.name)
-    rotations = [rotation for rotation in every if rotation.peer is None]
+    rotations = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1)
     recent = engine.resources.clock.now() - WISHES_EVERY
     if rotations and rotations[0].ended_at and rotations[0].started_at >= recent:
         return NotYet(VERSION, wish.id, "it was done a moment ago")
@@ -254,13 +253,26 @@ def tellings(engine: Engine) -> Iterator[Telling]:
     specs = engine.last_specs
     for tunnel in specs.tunnels:
         every, crossed = _keys_now(engine, tunnel), _crossed(engine, tunnel)
+        doubt = _doubt(engine, tunnel)
         for peer in tunnel.peers if tunnel.active else ():
             entry = known.get((tunnel.name, peer.name))
             told = entry.keys if entry else (tunnel.public_key,)
+            if doubt(entry):
+                told = ()
             keys = crossed.get(peer.name, every)
             if peer.enabled and told != tuple(key for key, _ in keys):
                 yield from _telling(engine, tunnel, peer, keys)
     yield from _wishes(engine, specs)
+
+
+def _doubt(engine: Engine, tunnel: TunnelSpec) -> Callable[[HeardOf | None], bool]:
+    """Whether a peer may have taken in a key of ours whose rotation has ended, and its answer was lost: it is
+    told what the keys are for as long as it would keep a guest."""
+    (last,) = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1) or (None,)
+    ended = last.ended_at if last and last.ended_at else 0.0
+    if last is None or engine.resources.clock.now() - ended > LEASE + SESSION_LIFETIME:
+        return lambda _: False
+    return lambda entry: entry is None or (not last.retired and entry.at < ended)
 
 
 def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
@@ -328,8 +340,7 @@ def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
 
 def _rotation(engine: Engine, tunnel: TunnelSpec) -> own_tables.Rotation | None:
     """The one of a tunnel's own keys that runs."""
-    running = own_tables.rotations(engine.resources.store, tunnel.name, running=True)
-    return next((rotation for rotation in running if rotation.peer is None), None)
+    return next(iter(own_tables.rotations(engine.resources.store, tunnel.name, running=True, own=True)), None)
 
 
 def _telling(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys) -> Iterator[Telling]:
@@ -360,7 +371,7 @@ def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     tunnel = engine.specs().tunnel(telling.tunnel)
     where = answer.port and _endpoint(engine, tunnel, tunnel.peer(telling.peer), answer.port)
     keys = tuple(key for key, _ in telling.keys)
-    entry = HeardOf(telling.tunnel, telling.peer, keys, where or None)
+    entry = HeardOf(telling.tunnel, telling.peer, keys, where or None, at=engine.resources.clock.now())
     tables.put_heard(engine.resources.store, entry)
     engine.settle("exchange")
 

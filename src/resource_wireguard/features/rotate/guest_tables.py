@@ -44,6 +44,7 @@ KEEPALIVE_NEW = 1
 MIGRATION_SETTLED = """
 ALTER TABLE rotation_sides ADD COLUMN public_key BLOB;
 ALTER TABLE rotation_heard ADD COLUMN hurried INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rotation_heard ADD COLUMN at REAL NOT NULL DEFAULT 0;
 """
 """Two ends whose keys change at the same time. public_key: of a successor, where a side has its key."""
 
@@ -78,7 +79,7 @@ class Guest(msgspec.Struct, frozen=True):
 class HeardOf(msgspec.Struct, frozen=True):
     """Which of our keys (the new one last) a peer's agent has said it knows, and where it awaits that.
 
-    hurried: it waits for our new key to be the only one, as it has one of its own to tell.
+    hurried: it waits for our new key to be the only one, as it has one of its own to tell. at: Unix seconds.
     """
 
     tunnel: str
@@ -86,6 +87,7 @@ class HeardOf(msgspec.Struct, frozen=True):
     keys: tuple[PublicKey, ...]
     endpoint: Endpoint | None
     hurried: bool = False
+    at: float = 0.0
 
 
 _SUCCESSOR = (
@@ -102,7 +104,8 @@ def sides(store: Store) -> list[Side]:
     """All side devices, the oldest first."""
     rows = store.query(
         "SELECT tunnels.name, rotation_sides.interface, rotation_sides.listen_port, "  # noqa: S608
-        f"{_SUCCESSOR} FROM rotation_sides JOIN tunnels ON tunnels.id = rotation_sides.tunnel ORDER BY rotation_sides.id"
+        f"{_SUCCESSOR} FROM rotation_sides JOIN tunnels ON tunnels.id = rotation_sides.tunnel "
+        "ORDER BY rotation_sides.id"
     )
     return [Side(tunnel, interface, port, bool(new)) for tunnel, interface, port, new in rows]
 
@@ -163,14 +166,14 @@ def delete_settled(store: Store, tunnel: str) -> None:
 def heard(store: Store) -> Mapping[tuple[str, str], HeardOf]:
     """What the agents of peers have heard of our keys, by tunnel and peer."""
     rows = store.query(
-        "SELECT tunnels.name, peers.name, keys, rotation_heard.endpoint, hurried FROM rotation_heard "
+        "SELECT tunnels.name, peers.name, keys, rotation_heard.endpoint, hurried, at FROM rotation_heard "
         "JOIN peers ON peers.id = peer JOIN tunnels ON tunnels.id = peers.tunnel"
     )
     return {
         (tunnel, peer): HeardOf(
-            tunnel, peer, _split(keys), parse_endpoint(where) if where else None, bool(hurried)
+            tunnel, peer, _split(keys), parse_endpoint(where) if where else None, bool(hurried), at
         )
-        for tunnel, peer, keys, where, hurried in rows
+        for tunnel, peer, keys, where, hurried, at in rows
     }
 
 
@@ -185,9 +188,9 @@ def hurry(store: Store, tunnel: str, peer: str) -> None:
 def put_heard(store: Store, entry: HeardOf) -> None:
     """A peer's agent has said which of our keys it knows now."""
     store.execute(
-        f"INSERT OR REPLACE INTO rotation_heard (peer, keys, endpoint) VALUES ({_OF_PEER}, ?, ?)",  # noqa: S608
+        f"INSERT OR REPLACE INTO rotation_heard (peer, keys, endpoint, at) VALUES ({_OF_PEER}, ?, ?, ?)",  # noqa: S608
         *(entry.tunnel, entry.peer, b"".join(entry.keys)),
-        str(entry.endpoint) if entry.endpoint else None,
+        *(str(entry.endpoint) if entry.endpoint else None, entry.at),
     )
 
 
