@@ -1,7 +1,7 @@
 """What is done about what the agents of peers say, and what is to be said to them; in the engine's thread."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -13,6 +13,15 @@ from resource_wireguard.features.rotate import peers, wishes
 from resource_wireguard.features.rotate import tables as own_tables
 from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
 from resource_wireguard.features.rotate.guest_tables import Guest, HeardOf, Side
+from resource_wireguard.features.rotate.known_keys import (
+    LEASE,
+    Keys,
+    comes_first,
+    crossed,
+    doubt,
+    keys_now,
+    knowing,
+)
 from resource_wireguard.features.rotate.messages import (
     VERSION,
     Answer,
@@ -24,7 +33,6 @@ from resource_wireguard.features.rotate.messages import (
     Wish,
     keys_of,
 )
-from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.host.facts import SESSION_LIFETIME
 from resource_wireguard.host.vacancy import free_interface, free_port
@@ -35,15 +43,10 @@ from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
 
 log = logging.getLogger(__name__)
 
-LEASE = 600.0
-"""Seconds after which a guest that neither has a living session nor is spoken of any more is sent away."""
-
 WISHES_EVERY = 60.0
 """Seconds in which a peer's second wish is taken for the first one, said again."""
 
 Speaker = tuple[TunnelSpec, PeerSpec]
-Keys = tuple[tuple[PublicKey, int], ...]
-"""Keys and their UDP ports; the one that will stay comes last."""
 
 
 def speaker_of(specs: Specs, interface: str, address: str) -> Speaker | None:
@@ -73,7 +76,7 @@ def hear(engine: Engine, speaker: Speaker, statement: Statement) -> Answer:
     verdict = judge(_known(engine, tunnel, peer), stated, _ours(engine, tunnel, peer))
     if verdict.waits:
         tables.hurry(engine.resources.store, tunnel.name, peer.name)
-    if verdict.take_in and _comes_first(engine, tunnel, peer):
+    if verdict.take_in and comes_first(engine, tunnel, peer):
         return NotYet(VERSION, statement.id, "the new key of this end comes first")
     if verdict.why:
         return NotYet(VERSION, statement.id, verdict.why)
@@ -117,18 +120,6 @@ def _follow(
         for key in verdict.send_away:
             tables.delete_guest(store, tunnel.name, peer.name, key)
     engine.settle("exchange")
-
-
-def _comes_first(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> bool:
-    """Whether our new key has to be settled with a peer before its own: between two ends one changes at a
-    time. Where neither has taken the other's in, the end goes first whose key is the lesser number."""
-    successor = engine.last_specs.further(tunnel.name).successor
-    if successor is None:
-        return False
-    entry = tables.heard(engine.resources.store).get((tunnel.name, peer.name))
-    if entry is None or successor.public_key not in entry.keys:
-        return tunnel.public_key < peer.public_key
-    return entry.keys != (successor.public_key,)
 
 
 def _known(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Known:
@@ -252,27 +243,17 @@ def tellings(engine: Engine) -> Iterator[Telling]:
     known = tables.heard(engine.resources.store)
     specs = engine.last_specs
     for tunnel in specs.tunnels:
-        every, crossed = _keys_now(engine, tunnel), _crossed(engine, tunnel)
-        doubt = _doubt(engine, tunnel)
+        every, others = keys_now(engine, tunnel), crossed(engine, tunnel)
+        is_doubtful = doubt(engine, tunnel)
         for peer in tunnel.peers if tunnel.active else ():
             entry = known.get((tunnel.name, peer.name))
             told = entry.keys if entry else (tunnel.public_key,)
-            if doubt(entry):
+            if is_doubtful(entry):
                 told = ()
-            keys = crossed.get(peer.name, every)
+            keys = others.get(peer.name, every)
             if peer.enabled and told != tuple(key for key, _ in keys):
                 yield from _telling(engine, tunnel, peer, keys)
     yield from _wishes(engine, specs)
-
-
-def _doubt(engine: Engine, tunnel: TunnelSpec) -> Callable[[HeardOf | None], bool]:
-    """Whether a peer may have taken in a key of ours whose rotation has ended, and its answer was lost: it is
-    told what the keys are for as long as it would keep a guest."""
-    (last,) = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1) or (None,)
-    ended = last.ended_at if last and last.ended_at else 0.0
-    if last is None or engine.resources.clock.now() - ended > LEASE + SESSION_LIFETIME:
-        return lambda _: False
-    return lambda entry: entry is None or (not last.retired and entry.at < ended)
 
 
 def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
@@ -282,65 +263,6 @@ def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
                 there = (peer for peer in tunnel.peers if peer.enabled and peer.name == rotation.peer)
                 for peer in there:
                     yield from _telling(engine, tunnel, peer, ())
-
-
-def _crossed(engine: Engine, tunnel: TunnelSpec) -> dict[str, Keys]:
-    """What is said to peers whose own new keys cross ours. Where we have taken theirs in, that there is a new
-    one, but that the old one stays for now; where they have ours and wait, that it is the only one."""
-    successor = engine.last_specs.further(tunnel.name).successor
-    if successor is None:
-        return {}
-    own, new = (tunnel.public_key, tunnel.listen_port), (successor.public_key, successor.listen_port)
-    settled = knowing(engine, tunnel.name, successor.public_key) | _hurried(engine, tunnel, new[0])
-    waiting = _before_us(engine, tunnel, successor.public_key)
-    return {**dict.fromkeys(waiting, (new, own)), **dict.fromkeys(settled, (new,))}
-
-
-def _hurried(engine: Engine, tunnel: TunnelSpec, key: PublicKey) -> set[str]:
-    """The peers that wait for a new key of ours to be the only one, and are ready for that."""
-    entries = tables.heard(engine.resources.store).values()
-    names = {e.peer for e in entries if e.hurried and e.tunnel == tunnel.name and key in e.keys}
-    rotation = _rotation(engine, tunnel)
-    if not names or rotation is None or engine.last is None or engine.last.drift_of(tunnel.name):
-        return set()
-    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, rotation)
-    return {name for name in names if moved.get(name)}
-
-
-def _before_us(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
-    """The peers that cannot be told of a new key of ours until the one that they have told of is settled."""
-    own = {peer.name: peer.public_key for peer in tunnel.peers}
-    entries = tables.heard(engine.resources.store)
-    heard = {e.peer for e in entries.values() if e.tunnel == tunnel.name and key in e.keys}
-    guests = (guest for guest in tables.guests(engine.resources.store) if guest.tunnel == tunnel.name)
-    return {guest.peer for guest in guests if guest.public_key != own[guest.peer]} - heard
-
-
-def _keys_now(engine: Engine, tunnel: TunnelSpec) -> Keys:
-    """A tunnel's keys and ports: while it has a successor both, and that one alone once it is to end."""
-    own = (tunnel.public_key, tunnel.listen_port)
-    successor = engine.last_specs.further(tunnel.name).successor
-    if successor is None:
-        return (own,)
-    new = (successor.public_key, successor.listen_port)
-    return (new,) if is_ending(engine, tunnel) else (own, new)
-
-
-def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
-    """Whether the old key of a tunnel has no use any more: all have moved, and what we send to them too, as
-    a pass has left it; or the overlap is over."""
-    rotation = _rotation(engine, tunnel)
-    if rotation is None or engine.last is None:
-        return False
-    over = rotation.deadline is not None and engine.resources.clock.now() >= rotation.deadline
-    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, rotation)
-    left = {name for name, has in moved.items() if not has} - knowing(engine, tunnel.name, rotation.new_key)
-    return over or (not left and not engine.last.drift_of(tunnel.name))
-
-
-def _rotation(engine: Engine, tunnel: TunnelSpec) -> own_tables.Rotation | None:
-    """The one of a tunnel's own keys that runs."""
-    return next(iter(own_tables.rotations(engine.resources.store, tunnel.name, running=True, own=True)), None)
 
 
 def _telling(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys) -> Iterator[Telling]:
@@ -374,24 +296,3 @@ def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     entry = HeardOf(telling.tunnel, telling.peer, keys, where or None, at=engine.resources.clock.now())
     tables.put_heard(engine.resources.store, entry)
     engine.settle("exchange")
-
-
-def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
-    """The peers whose agents know a new key of ours, and not yet that it is the only one; and those that have
-    to settle their own first."""
-    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
-    knowing_both = {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
-    return knowing_both | _before_us(engine, engine.last_specs.tunnel(tunnel), key)
-
-
-def beyond_return(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
-    """The peers whose agents have dropped our old key for a new one, or are just being told to."""
-    told = waiting_for(engine, tunnel.name, key) if is_ending(engine, tunnel) else set()
-    hurried = _hurried(engine, tunnel, key) if key else set()
-    return told | hurried | knowing(engine, tunnel.name, key)
-
-
-def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
-    """The peers whose agents know that a new key of ours is the only one: they use no other."""
-    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
-    return {entry.peer for entry in entries if entry.keys == (key,)}
