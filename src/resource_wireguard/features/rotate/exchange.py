@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.errors import ResourceError
+from resource_wireguard.errors import ConflictError, ResourceError
 from resource_wireguard.features.rotate import guest_tables as tables
 from resource_wireguard.features.rotate import keys as own_keys
 from resource_wireguard.features.rotate import peers, wishes
@@ -22,6 +22,7 @@ from resource_wireguard.features.rotate.known_keys import (
     keys_now,
     knowing,
 )
+from resource_wireguard.features.rotate.limits import HISTORY_MOST, SIDES_MOST, Limits
 from resource_wireguard.features.rotate.messages import (
     VERSION,
     Answer,
@@ -67,7 +68,7 @@ def speaker_of(specs: Specs, interface: str, address: str) -> Speaker | None:
 # What a peer has said of its keys ------------------------------------------------------------------
 
 
-def hear(engine: Engine, speaker: Speaker, statement: Statement) -> Answer:
+def hear(engine: Engine, speaker: Speaker, statement: Statement, limits: Limits) -> Answer:
     """Make it so, and say so when the host shows it; the same statement again finds nothing to do."""
     tunnel, peer = speaker
     stated = keys_of(statement)
@@ -78,12 +79,15 @@ def hear(engine: Engine, speaker: Speaker, statement: Statement) -> Answer:
         tables.hurry(engine.resources.store, tunnel.name, peer.name)
     if verdict.take_in and comes_first(engine, tunnel, peer):
         return NotYet(VERSION, statement.id, "the new key of this end comes first")
+    if verdict.take_in and not limits.may_bring_key(tunnel.name, peer.name):
+        return NotYet(VERSION, statement.id, "these are too many new keys")
     if verdict.why:
         return NotYet(VERSION, statement.id, verdict.why)
     try:
         _follow(engine, tunnel, peer, verdict, stated)
     except ResourceError as error:
-        log.warning("'%s' of '%s' has new keys, but: %s", peer.name, tunnel.name, error.message)
+        if verdict.take_in or limits.may_bring_key(tunnel.name, peer.name):
+            log.warning("'%s' of '%s' has new keys, but: %s", peer.name, tunnel.name, error.message)
         return NotYet(VERSION, statement.id, "it cannot be done here now")
     if engine.last is None or engine.last.drift_of(tunnel.name):
         return NotYet(VERSION, statement.id, "it is not done yet")
@@ -115,6 +119,7 @@ def _follow(
             moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
             wish = wishes.make_way(engine, tunnel.name, peer.name)
             peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0, wish=wish)
+            own_tables.forget_oldest(store, tunnel.name, peer.name, HISTORY_MOST)
         elif verdict.send_away and not verdict.take_in:
             wishes.take_back(engine, tunnel.name, peer.name)
         for key in verdict.send_away:
@@ -165,8 +170,10 @@ def _new_side(engine: Engine, tunnel: TunnelSpec, successor: bool) -> Side:
     devices = list(engine.specs().devices())
     survey = engine.resources.host.survey(registry=True)
     held = {port: f"tunnel '{owner.name}'" for owner, _, port in devices}
-    plain = tunnel.interface[: INTERFACE_MAX - 2]
-    names = (f"{plain}s{number}" for number in range(1, 10))
+    plain = tunnel.interface
+    if sum(side.tunnel == tunnel.name for side in tables.sides(engine.resources.store)) >= SIDES_MOST:
+        raise ConflictError(f"tunnel '{tunnel.name}' has {SIDES_MOST} side devices already")
+    names = (f"{plain[: INTERFACE_MAX - len(end)]}{end}" for end in (f"s{n}" for n in range(1, 10_000)))
     taken = survey.interfaces.union(interface for _, interface, _ in devices)
     port = free_port(None, engine.resources.settings.port, held, survey)
     return Side(tunnel.name, free_interface(names, taken), port, successor)
@@ -194,7 +201,7 @@ def lost_guests(engine: Engine) -> bool:
 # What a peer wishes --------------------------------------------------------------------------------
 
 
-def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
+def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answer:
     """Rotate a tunnel's keys for its only peer; asked again while they rotate, or soon after, it is done."""
     tunnel, peer = speaker
     if any(other.enabled and other.name != peer.name for other in tunnel.peers):
@@ -204,6 +211,8 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
     if rotations and rotations[0].ended_at and rotations[0].started_at >= recent:
         return NotYet(VERSION, wish.id, "it was done a moment ago")
     if not rotations or rotations[0].ended_at:
+        if not limits.may_wish(tunnel.name, peer.name):
+            return NotYet(VERSION, wish.id, "these are too many wishes")
         try:
             with engine.change():
                 own_keys.begin(engine, tunnel.name, wish.overlap)

@@ -329,6 +329,15 @@ def retire(
     )
 
 
+def forget_oldest(store: Store, tunnel: str, peer: str, most: int) -> None:
+    """Keep no more than so many ended rotations of a peer that have left no key."""
+    store.execute(
+        "DELETE FROM rotations WHERE id IN (SELECT id FROM rotations WHERE tunnel = ? AND peer = ? "
+        "AND ended_at IS NOT NULL AND kept_until IS NULL ORDER BY id DESC LIMIT -1 OFFSET ?)",
+        *(_tunnel_row(store, tunnel), peer, most),
+    )
+
+
 def set_deadline(store: Store, rotation: int, deadline: float) -> None:
     """When a rotation ends; no change of what the user said."""
     store.execute("UPDATE rotations SET deadline = ? WHERE id = ?", deadline, rotation)
