@@ -28,6 +28,12 @@ A_OUTSIDE, B_OUTSIDE = "192.0.2.1", "192.0.2.2"
 PAUSE = 2.0
 """Seconds between two rotations by hand: as long as one of ours takes, so that losses have time to show."""
 
+STALL_MOST = 0.1
+"""Seconds for which a stream may bring nothing."""
+
+FEW = 10
+"""Rotations that are looked at while they go on: more than begin between two looks."""
+
 PAGE = """# Benchmarks of rotation
 
 Made by `scripts/bench rotation --write`; not to be edited by hand. 500 numbered UDP packets a second and
@@ -94,21 +100,32 @@ def measured(work: str, a: Namespace, b: Namespace, rotate: Callable[[], list[fl
     finally:
         seen = traffic.end()
     per_rotation = tuple(_by_rotation(lost, begun) for lost in seen["lost"])
-    for way, lost in zip(("A→B", "B→A"), seen["lost"], strict=True):
-        _tell_of(way, lost, begun)
-    stalls = tuple(max((_own(stall, seen["pauses"]) for stall in way), default=0.0) for way in seen["stalls"])
-    return Result(work, per_rotation, stalls, seen["seconds"], seen["sent"])
+    stalls = [
+        [(begun, _own((begun, ended), seen["pauses"])) for begun, ended in way] for way in seen["stalls"]
+    ]
+    for way, lost, stalled in zip(("A→B", "B→A"), seen["lost"], stalls, strict=True):
+        _tell_of(way, lost, stalled, begun)
+    longest = tuple(max((length for _, length in way), default=0.0) for way in stalls)
+    return Result(work, per_rotation, longest, seen["seconds"], seen["sent"])
 
 
-def _tell_of(way: str, lost: Sequence[float], begun: Sequence[float]) -> None:
-    """In which rotation, and how long after it began, packets were lost."""
+def _tell_of(
+    way: str, lost: Sequence[float], stalls: Sequence[tuple[float, float]], begun: Sequence[float]
+) -> None:
+    """In which rotation, and how long after it began, packets were lost and a stream stalled too long."""
     found: dict[int, list[float]] = {}
     for at in lost:
         found.setdefault(bisect_right(begun, at), []).append(at)
     for number, times in found.items():
         since = begun[number - 1] if number else times[0]
-        moments = f"{times[0] - since:.2f} to {times[-1] - since:.2f} s"
+        moments = f"{times[0] - since:.3f} to {times[-1] - since:.3f} s"
         print(f"{way}: {len(times)} lost {moments} after rotation {number} began", file=sys.stderr)
+    for at, length in stalls:
+        if length >= STALL_MOST:
+            number = bisect_right(begun, at)
+            since = at - begun[number - 1] if number else 0.0
+            stall = f"a stall of {length * 1000:.0f} ms {since:.3f} s after rotation {number} began"
+            print(f"{way}: {stall} ({at:.3f})", file=sys.stderr)
 
 
 def _by_rotation(lost: Sequence[float], begun: Sequence[float]) -> tuple[int, ...]:
@@ -164,33 +181,32 @@ def two_agents(lab: Lab) -> Iterator[tuple[End, End]]:
 def scheduled(end: End, count: int, interval: float) -> list[float]:
     """Let an end's schedule rotate so many times; when each began."""
     ahead = time.time() - time.monotonic()
-    done = len(_ended(end))
+    before = {r["id"] for r in _history(end, count)}
+    ended: dict[int, float] = {}
     end.agent.call("rotate.schedule", tunnel=end.tunnel, interval=interval, overlap=interval)
-    began = time.time()
     patience = 60 + count * max(10.0, 3 * interval)
-    wait_until(lambda: _tick(len(_ended(end)) - done >= count), patience, f"{count} rotations")
+    wait_until(lambda: _collected(end, before, ended) >= count, patience, f"{count} rotations")
     end.agent.call("rotate.schedule-off", tunnel=end.tunnel)
-    wait_until(lambda: _tick(not _running(end)), 60, "the end of the last one")
-    starts = (datetime.datetime.fromisoformat(r["started_at"]).timestamp() for r in _ended(end))
-    return sorted(at - ahead for at in starts if at >= began)
+    wait_until(lambda: all(r["ended_at"] for r in _history(end, FEW)), 60, "the end of the last one")
+    _collected(end, before, ended)
+    return sorted(at - ahead for at in ended.values())
 
 
-def _tick(value: bool) -> bool:
-    """Ask no more than ten times a second: the agent has other work."""
-    time.sleep(0.1)
-    return value
+def _collected(end: End, before: set[int], ended: dict[int, float]) -> int:
+    """How many have ended so far; twice a second, and only the last few: the agent has other work."""
+    time.sleep(0.5)
+    known = before | ended.keys()
+    for rotation in _history(end, FEW):
+        if rotation["what"] == "tunnel" and rotation["ended_at"] and rotation["id"] not in known:
+            started = datetime.datetime.fromisoformat(rotation["started_at"])
+            ended[rotation["id"]] = started.timestamp()
+            if len(ended) % 50 == 0:
+                print(f"{len(ended)} rotations", file=sys.stderr)
+    return len(ended)
 
 
-def _history(end: End) -> list[dict]:
-    return end.agent.call("rotate.history", tunnel=end.tunnel, tail=100_000)
-
-
-def _ended(end: End) -> list[dict]:
-    return [r for r in _history(end) if r["what"] == "tunnel" and r["ended_at"]]
-
-
-def _running(end: End) -> list[dict]:
-    return [r for r in _history(end) if not r["ended_at"]]
+def _history(end: End, tail: int) -> list[dict]:
+    return end.agent.call("rotate.history", tunnel=end.tunnel, tail=tail)
 
 
 # By hand ------------------------------------------------------------------------------------------
@@ -265,9 +281,10 @@ def repeated(step: Callable[[], None], count: int) -> list[float]:
 
 
 def run(lab: Lab, count: int, by_hand: int, interval: float) -> Iterator[Result]:
-    """All four, one after the other."""
+    """All five, one after the other."""
     with two_agents(lab) as (a, b):
         here, there = a.agent.namespace, b.agent.namespace
+        yield measured("nothing rotates", here, there, lambda: repeated(lambda: None, by_hand))
         for work, end in (("ours: a tunnel's keys", a), ("ours: a peer's keys (its own tunnel's)", b)):
             yield measured(work, here, there, lambda end=end: scheduled(end, count, interval))
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(ByHand(lab, Path(folder))) as hand:
@@ -306,7 +323,7 @@ def main() -> int:
         )
     ours = [result for result in results if result.work.startswith("ours")]
     lost = max(_quantile(way, 99) for result in ours for way in result.lost)
-    return int(lost > 0 or max(max(result.stalls) for result in ours) >= 0.1)
+    return int(lost > 0 or max(max(result.stalls) for result in ours) >= STALL_MOST)
 
 
 def _parsed() -> argparse.Namespace:

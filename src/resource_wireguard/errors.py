@@ -25,7 +25,6 @@ class ResourceError(Exception):
 
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
-    retry: ClassVar[bool] = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -63,7 +62,6 @@ class ServiceNotRunning(ResourceError):
     """No agent answers."""
 
     kind = "not-running"
-    retry = True
 
 
 class AlreadyStopped(ServiceNotRunning):
@@ -100,11 +98,9 @@ class KeysUnavailable(ResourceError):
     """No key can be opened now: a passphrase is awaited, or what holds the master key does not answer."""
 
     kind = "keys-unavailable"
-    retry = True
 
 
 class HostError(ResourceError):
     """The kernel, an engine or a tool refused."""
 
     kind = "host"
-    retry = True

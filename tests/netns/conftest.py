@@ -28,6 +28,13 @@ def server(lab: Lab) -> Agent:
     return lab.agent().start()
 
 
+@pytest.fixture
+def agent(lab: Lab) -> Iterator[Agent]:
+    """An agent of the test's own."""
+    with lab.own_agent() as agent:
+        yield agent
+
+
 @pytest.fixture(autouse=True)
 def shown_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """pytest shows what the agent wrote during a test that fails."""

@@ -600,6 +600,15 @@ class Lab:
         return agent
 
     @contextlib.contextmanager
+    def own_agent(self) -> Iterator[Agent]:
+        """An agent for one test, which may do with it what it likes; all that it made is gone at the end."""
+        agent = self.agent().start()
+        yield agent
+        if agent.process is None or agent.process.poll() is not None:
+            agent.start()
+        agent.end()
+
+    @contextlib.contextmanager
     def hosts_file(self, namespace: Namespace, text: str) -> Iterator[Path]:
         """/etc/hosts for what is started in a namespace (ip-netns(8)); writing to it again moves names."""
         folder = Path("/etc/netns") / namespace.name
@@ -663,14 +672,16 @@ def plain_peer(namespace: Namespace, config: str, engine: str, *, quick: bool | 
             finally:
                 namespace.exec("wg-quick", "down", str(path), check=False)
             return
-    _set_by_hand(namespace, name, config)
+    _set_by_hand(namespace, name, config, engine)
     try:
         yield name
     finally:
         namespace.ip(f"link delete {name}")
 
 
-def _set_by_hand(namespace: Namespace, name: str, config: str) -> None:
+def _set_by_hand(namespace: Namespace, name: str, config: str, engine: str) -> None:
+    """The keys come last: wireguard-go shakes hands as soon as it has them, and what comes before the link is
+    up is lost."""
     lines = [line.partition(" = ")[::2] for line in config.splitlines() if " = " in line]
     ours = ("Address", "DNS", "MTU", "Table")
     stripped = [line for line in config.splitlines() if line.partition(" = ")[0] not in ours]
@@ -678,13 +689,16 @@ def _set_by_hand(namespace: Namespace, name: str, config: str) -> None:
     allowed = [a.strip() for key, value in lines if key == "AllowedIPs" for a in value.split(",")]
     routes = [] if ("Table", "off") in lines else [a for a in allowed if a not in ("0.0.0.0/0", "::/0")]
     mtu = next((value for key, value in lines if key == "MTU"), "1420")
-    namespace.ip(f"link add {name} type wireguard")
-    namespace.exec("wg", "setconf", name, "/dev/stdin", stdin="\n".join(stripped))
+    if engine == "userspace":
+        namespace.exec("setsid", "--wait", "wireguard-go", name)
+    else:
+        namespace.ip(f"link add {name} type wireguard")
     namespace.ip(
         f"link set {name} mtu {mtu} up",
         *(f"address add {a} dev {name}" for a in addresses),
         *(f"route replace {a} dev {name}" for a in routes),
     )
+    namespace.exec("wg", "setconf", name, "/dev/stdin", stdin="\n".join(stripped))
 
 
 def lines_of(result: subprocess.CompletedProcess[str]) -> Sequence[str]:

@@ -4,7 +4,6 @@ import contextlib
 import re
 import sqlite3
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,6 @@ from resource_wireguard.store.sqlite import SqliteStore
 
 PASSPHRASE = "correct horse battery staple"
 LOCKED = "the keys are locked: they need the passphrase"
-
-
-@pytest.fixture
-def agent(lab: Lab) -> Iterator[Agent]:
-    """An agent for one test, which may do with it what it likes."""
-    agent = lab.agent().start()
-    yield agent
-    if agent.process.poll() is not None:
-        agent.start()
-    agent.end()
 
 
 def restart(agent: Agent) -> None:

@@ -1,7 +1,6 @@
 """The whole network as a file, changes that take themselves back, and a back-up that moves house."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,6 @@ tunnels:
         addresses: [10.91.0.9]
         routes: [10.92.0.0/24]
 """
-
-
-@pytest.fixture
-def agent(lab: Lab) -> Iterator[Agent]:
-    """An agent for one test, which may do with it what it likes."""
-    agent = lab.agent().start()
-    yield agent
-    if agent.process.poll() is not None:
-        agent.start()
-    agent.end()
 
 
 @pytest.fixture

@@ -37,16 +37,6 @@ def v4(addresses: list[str]) -> str:
     return next(a.partition("/")[0] for a in addresses if ":" not in a)
 
 
-@pytest.fixture
-def agent(lab: Lab) -> Iterator[Agent]:
-    """An agent for one test, which may do with it what it likes."""
-    agent = lab.agent().start()
-    yield agent
-    if agent.process.poll() is not None:
-        agent.start()
-    agent.end()
-
-
 def plain_site(private: str, peer_key: str) -> str:
     """A plain WireGuard at 10.97.0.2 that waits for whoever holds peer_key."""
     return (

@@ -29,11 +29,8 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def agent(lab: Lab) -> Iterator[Agent]:
-    agent = lab.agent().start()
-    yield agent
-    if agent.process.poll() is not None:
-        agent.start()
-    agent.end()
+    with lab.own_agent() as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")

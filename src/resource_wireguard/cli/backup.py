@@ -15,6 +15,7 @@ from resource_wireguard.cli.files import read_bytes, write_private
 from resource_wireguard.cli.options import format_option
 from resource_wireguard.cli.outcome import result_lines, show_problems
 from resource_wireguard.errors import InvalidInput
+from resource_wireguard.model.counts import counted
 
 VARIABLE = "WIREGUARD_BACKUP_PASSPHRASE"
 
@@ -49,7 +50,8 @@ def create(path: str, passphrase_file: str | None) -> None:
     made = call("backup.create", {"passphrase": _passphrase(passphrase_file, twice=True)}, within=WITHIN)
     archive = a2b_base64(made["archive"])
     write_private(path, archive)
-    output.note(f"{path}: {made['tunnels']} tunnels, {made['peers']} peers, {output.size(len(archive))}")
+    tunnels, peers = counted(made["tunnels"], "tunnel"), counted(made["peers"], "peer")
+    output.note(f"{path}: {tunnels}, {peers}, {output.size(len(archive))}")
 
 
 @backup.command(examples=("backup restore wireguard.backup --dry-run", "backup restore wireguard.backup"))

@@ -36,7 +36,8 @@ def run_agent(config_dir: Path, environment: Mapping[str, str], host: Host | Non
     with sole_owner(run_dir), sole_in_namespace():
         host = host or LinuxHost(settings, run_dir / "engine.log")
         engine = _engine(config_dir, settings, host, environment)
-        asyncio.run(Agent(engine, run_dir / "agent.sock").run())
+        logs = [run_dir / "agent.log", run_dir / "engine.log"]
+        asyncio.run(Agent(engine, run_dir / "agent.sock", logs=logs).run())
 
 
 def purge(config_dir: Path, environment: Mapping[str, str], host: Host | None = None) -> list[str]:

@@ -191,9 +191,10 @@ def _port_in_use(port: int) -> Check:
     try:
         tunnels = call("tunnel.list", within=5.0)
     except ResourceError:
-        tunnels = []
+        message = f"UDP port {port} is in use; whether by a tunnel of ours, only a running service knows"
+        return Check("port", WARNING, message, "see 'ss -ulpn'")
     for tunnel in tunnels:
-        if tunnel["listen_port"] == port:
+        if port in (tunnel["listen_port"], *(device["listen_port"] for device in tunnel.get("further", ()))):
             return Check("port", OK, f"UDP port {port} is that of tunnel '{tunnel['name']}'")
     message = f"UDP port {port} is taken by another program"
     return Check("port", WARNING, message, "new tunnels take the next free port; see 'ss -ulpn'")

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
 
 from resource_wireguard.errors import HostError, InvalidInput
 
@@ -28,11 +27,11 @@ def private_output(path: str | None) -> Iterator[Callable[[str | bytes], None]]:
     with _named(path):
         descriptor, temporary = _temporary(os.path.realpath(path))
     try:
-        with open(descriptor, "wb") as file:
-            yield lambda content: _write(file, content)
+        yield lambda content: _write(descriptor, content, path)
         with _named(path):
             os.replace(temporary, os.path.realpath(path))
     finally:
+        os.close(descriptor)
         with suppress(FileNotFoundError):
             os.unlink(temporary)
 
@@ -92,15 +91,17 @@ def _temporary(path: str) -> tuple[int, str]:
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), name
 
 
-def _write(file: BinaryIO, content: str | bytes) -> None:
-    file.write(content if isinstance(content, bytes) else content.encode())
-    file.flush()
-    os.fsync(file.fileno())
+def _write(descriptor: int, content: str | bytes, path: str) -> None:
+    left = memoryview(content if isinstance(content, bytes) else content.encode())
+    with _named(path, "all but the file is done: make room, then ask for its content again"):
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
 
 
 @contextmanager
-def _named(path: str) -> Iterator[None]:
+def _named(path: str, hint: str = "name a place you can write") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror}", "name a place you can write") from None
+        raise HostError(f"cannot write {path}: {error.strerror}", hint) from None

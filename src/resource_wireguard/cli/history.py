@@ -51,13 +51,14 @@ def journal(tail: int | None, since: str | None, format_: str) -> None:
 
 @click.command(cls=Command, examples=("drift", "drift report", "drift enforce"))
 @click.argument("mode", required=False, type=click.Choice(["enforce", "report"]))
-def drift(mode: str | None) -> None:
+@format_option
+def drift(mode: str | None, format_: str) -> None:
     """Show or set what is done when others change what is ours.
 
     enforce puts it back at once. report only tells of it, in status and plan; commands still carry out
     what they are asked for, and nothing else.
     """
-    print(call("drift", given(mode=mode))["mode"])
+    output.show(call("drift", given(mode=mode)), format_, lambda found: [found["mode"]])
 
 
 def _undo_lines(undone: dict[str, Any], dry_run: bool) -> Iterator[str]:

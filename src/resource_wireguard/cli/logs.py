@@ -45,7 +45,8 @@ def logs(tail: int, follow: bool, since: str | None) -> None:
         _show_journal(tail, follow, begin)
         return
     with _opened(log_path()) as file:
-        shown = _show(_last(file, tail, begin))
+        lines = list(_last(file, tail, begin))
+        shown = _show([*_before(tail - len(lines), begin), *lines])
         if follow:
             _follow(file)
         elif not shown:
@@ -75,6 +76,15 @@ def _last(file: TextIO, count: int, begin: float | None) -> Iterable[str]:
             file.readline()  # the rest of a line
         return deque(file, count)
     return deque(_since(file, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(begin))), count)
+
+
+def _before(count: int, begin: float | None) -> Iterable[str]:
+    """As many of the lines that were put aside when the log had become long (engine/logfiles.py)."""
+    path = f"{log_path()}.1"
+    if not count or not os.path.exists(path):
+        return ()
+    with _opened(path) as file:
+        return _last(file, count, begin)
 
 
 def _since(lines: Iterable[str], first: str) -> Iterator[str]:

@@ -27,10 +27,13 @@ STARTED_WITHIN = 10.0
 ENDED_WITHIN = 30.0
 """Seconds that restart gives the old agent."""
 
+LISTED_WITHIN = 2.0
+"""Seconds that restart waits for the names of tunnels: the agent may be replaced because it hangs."""
+
 INSTALLED_WITHIN = 540.0
 """Seconds for apt-get: the contract grants install 600."""
 
-RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "engine.log")
+RUN_FILES = ("agent.sock", "agent.lock", "agent.log", "agent.log.1", "engine.log", "engine.log.1")
 UNIT_FILES = ("service.env", "service.env.new", "container.json")
 DATA_FILES = ("state.db", "state.db-wal", "state.db-shm", "master.key", "master.key.new")
 """All that is ours in CONFIG_DIR; uninstall removes these names and nothing else."""
@@ -161,7 +164,11 @@ def restart(force: bool) -> None:
     A container takes its tunnels along: it makes them anew.
     """
     with suppress(ServiceNotRunning), lifetime.held() as agent:
-        lifetime.end(agent, ENDED_WITHIN, force)
+        _note_interrupted(agent)
+        if agent.leaves_behind:
+            _end_by("agent.stop", agent, ENDED_WITHIN, force)
+        else:
+            lifetime.end(agent, ENDED_WITHIN, force)
     _start(STARTED_WITHIN, False)
 
 
@@ -172,7 +179,11 @@ def uninstall(keep_data: bool, force: bool) -> None:
     """Take everything of ours off this host, then remove its files. Exit code 2: not installed."""
     directory = config_dir()
     if not os.path.isdir(lifetime.run_dir()):
-        raise NotFound(f"not installed in {directory}", "")
+        kept = (
+            "its tunnels and keys are kept there: remove the folder, or 'manage install' takes them up again"
+        )
+        there = os.path.exists(f"{directory}/state.db")
+        raise NotFound(f"not installed in {directory}", kept if there else "")
     what = "; tunnels, peers and keys are kept" if keep_data else " with all tunnels, peers and keys"
     confirm(f"Remove the service from {directory}{what}?", force)
     wanted = placement.container()
@@ -207,6 +218,20 @@ def _start(within: float, wait: bool) -> None:
         return
     health = call("status")["service"]["health"] if wait else ""
     output.note(f"the service runs ({lifetime.place()})" + (f" and is {health}" if health else ""))
+
+
+def _note_interrupted(agent: lifetime.Ending) -> None:
+    """Say which tunnels the agent takes along."""
+    if not (engines := agent.takes_along):
+        return
+    with suppress(ResourceError):  # one that does not answer is to be replaced all the same
+        tunnels = call("tunnel.list", within=LISTED_WITHIN)
+        ending = [tunnel["name"] for tunnel in tunnels if tunnel["engine"] in engines]
+        if ending:
+            names = ", ".join(ending)
+            output.note(
+                f"note: this interrupts {names}: made anew with the container, peers notice within 15 s"
+            )
 
 
 def _purge(directory: str, force: bool) -> None:

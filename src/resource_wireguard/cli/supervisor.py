@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from resource_wireguard.cli import unit
 from resource_wireguard.cli.client import config_dir
-from resource_wireguard.errors import HostError, ServiceNotRunning
+from resource_wireguard.errors import HostError, PermissionDenied
 
 BOOTED = "/run/systemd/system"
 """Exists where systemd is the init system (sd_booted(3))."""
@@ -140,7 +140,7 @@ def _read(path: str) -> str:
     except FileNotFoundError:
         return ""
     except PermissionError:
-        raise ServiceNotRunning(f"you may not read {path}", "run it with sudo") from None
+        raise PermissionDenied(f"you may not read {path}", "run it with sudo") from None
 
 
 def _write(path: str, text: str, mode: int) -> None:
@@ -152,6 +152,8 @@ def _write(path: str, text: str, mode: int) -> None:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), mode)
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(fresh, path)
     except OSError as error:
         raise HostError(

@@ -6,6 +6,11 @@ from typing import Any
 from resource_wireguard.cli import output, placement
 
 
+def show_tunnel(tunnel: dict[str, Any], format_: str) -> None:
+    """Print one tunnel in the form that was asked for."""
+    output.show(placement.placed([tunnel])[0], format_, tunnel_lines)
+
+
 def tunnel_table(tunnels: Sequence[dict[str, Any]]) -> Iterator[str]:
     """One line a tunnel."""
     if not tunnels:
@@ -64,13 +69,18 @@ def peer_lines(peer: dict[str, Any]) -> Iterator[str]:
             ("private key", "held here" if peer["config_held"] else "with the peer alone"),
             ("addresses", ", ".join(peer["addresses"])),
             ("allowed IPs", ", ".join(peer["allowed_ips"])),
-            ("endpoint", peer["endpoint"] or ""),
+            ("endpoint", endpoint_words(peer)),
             ("keepalive", f"every {keepalive} s" if keepalive else "off"),
             ("handshake", output.ago(peer["latest_handshake"])),
             ("received", output.size(peer["rx_bytes"])),
             ("sent", output.size(peer["tx_bytes"])),
         ]
     )
+
+
+def endpoint_words(peer: dict[str, Any]) -> str:
+    """Where a peer is, or would be if its name had an address; nothing where it has to call."""
+    return f"{peer['endpoint'] or ''}{' (not resolved)' if peer.get('unresolved') else ''}"
 
 
 def _device_words(device: dict[str, Any]) -> str:
@@ -95,7 +105,7 @@ def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
         peer["name"],
         peer["state"],
         ", ".join(peer["addresses"]) or "-",
-        peer["endpoint"] or "-",
+        endpoint_words(peer) or "-",
         output.ago(peer["latest_handshake"]),
         output.size(peer["rx_bytes"]),
         output.size(peer["tx_bytes"]),

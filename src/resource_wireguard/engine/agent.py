@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ import msgspec
 
 from resource_wireguard.engine.bus import answer
 from resource_wireguard.engine.engine import Engine
+from resource_wireguard.engine.logfiles import keep_short
 from resource_wireguard.engine.notify import Notifier
 from resource_wireguard.errors import AlreadyRunning, HostError, ResourceError
 from resource_wireguard.host.facts import Facts
@@ -52,8 +53,15 @@ T = TypeVar("T")
 class Agent:
     """Serves one engine on one socket until it is told to end."""
 
-    def __init__(self, engine: Engine, socket_path: Path, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        socket_path: Path,
+        notifier: Notifier | None = None,
+        logs: Sequence[Path] = (),
+    ) -> None:
         self._engine = engine
+        self._logs = logs
         self._socket_path = socket_path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._dirty = asyncio.Event()
@@ -73,7 +81,8 @@ class Agent:
             loop.add_signal_handler(number, self._ended.set)
         await self._pass("start")
         server = await self._listen()
-        tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._watchdog()), *self._sources()]
+        chores = (self._keep(), self._watchdog(), keep_short(self._logs))
+        tasks = [*map(asyncio.create_task, chores), *self._sources()]
         log.info("ready on %s", self._socket_path)
         self._notifier.tell("READY=1")
         await self._ended.wait()
@@ -225,13 +234,8 @@ class Agent:
         """One connection: one request, its progress, its answer."""
         try:
             uid = _caller(writer.get_extra_info("socket"))
-            if uid not in (0, os.geteuid()):
-                return
-            line = await asyncio.wait_for(reader.readline(), REQUEST_WITHIN)
-            if line:
+            if uid in (0, os.geteuid()) and (line := await _line(reader)):
                 await self._answer(line, f"uid {uid}", writer)
-        except (ConnectionError, TimeoutError, ValueError):
-            log.debug("a client went away or sent no line")
         finally:
             writer.close()
 
@@ -251,6 +255,17 @@ class Agent:
             await writer.drain()
         if self._engine.stopping:
             self._ended.set()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """A client's request; nothing of one that went away, is silent, or says too much."""
+    try:
+        return await asyncio.wait_for(reader.readline(), REQUEST_WITHIN)
+    except ValueError:  # asyncio's word for a line beyond the limit
+        log.warning("a request of more than %d bytes was refused", REQUEST_MOST)
+    except (ConnectionError, TimeoutError):
+        log.debug("a client went away or sent no line")
+    return b""
 
 
 async def _forever(name: str, source: Awaitable[None]) -> None:

@@ -18,6 +18,7 @@ from resource_wireguard.engine.views import ProblemView, iso_time, problem_views
 from resource_wireguard.errors import ConflictError, InvalidInput
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.host.state import Device, Link
+from resource_wireguard.model.counts import counted
 
 PASSPHRASE_LEAST = 8
 """Characters: fewer are guessed in no time, whatever scrypt does."""
@@ -104,7 +105,7 @@ def create(engine: Engine, request: Create) -> Created:
     )
     engine.progress("deriving the key from the passphrase")
     archive = seal(msgspec.msgpack.encode(contents), request.passphrase)
-    engine.journal("", f"back-up made: {len(tunnels)} tunnels")
+    engine.journal("", f"back-up made: {counted(len(tunnels), 'tunnel')}")
     return Created(archive, len(tunnels), sum(len(tunnel.peers) for tunnel in tunnels))
 
 
@@ -207,7 +208,9 @@ def _replace(engine: Engine, contents: Contents) -> tuple[str, ...]:
         )
         names = tuple(tunnel.name for tunnel in engine.specs().tunnels)
         _refuse_taken(engine)
-        engine.journal("", f"back-up of {iso_time(contents.made_at)} restored: {len(names)} tunnels")
+        engine.journal(
+            "", f"back-up of {iso_time(contents.made_at)} restored: {counted(len(names), 'tunnel')}"
+        )
     return names
 
 

@@ -3,17 +3,11 @@
 import os
 from typing import Any
 
-import msgspec
-
 from resource_wireguard import __version__
 from resource_wireguard.engine import backup, recall
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command, Feature
+from resource_wireguard.engine.feature import Command, Feature, Nothing
 from resource_wireguard.host.render import lines_of
-
-
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
 
 
 def plan(engine: Engine, _: Nothing) -> dict[str, Any]:

@@ -23,6 +23,10 @@ class Command(msgspec.Struct, frozen=True):
     run: Callable[[Any, Any], Any]
 
 
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request without fields."""
+
+
 class Resources(msgspec.Struct, frozen=True):
     """What a feature may reach: handed to load, commands and sources."""
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.feature import Command, Nothing
 from resource_wireguard.engine.history import Change, Pending
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import ProblemView, iso_time, problem_views
@@ -29,10 +29,6 @@ class Undone(msgspec.Struct, frozen=True):
     actions: tuple[str, ...]
     drift: tuple[str, ...] = ()
     problems: tuple[ProblemView, ...] = ()
-
-
-class Confirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -69,7 +65,7 @@ def undo(engine: Engine, request: Undo) -> Undone:
     return _undone(change, lines_of(report.done), report)
 
 
-def confirm(engine: Engine, _: Confirm) -> Confirmed:
+def confirm(engine: Engine, _: Nothing) -> Confirmed:
     """Keep the change that waits; NotFound where none does, such as after its deadline."""
     pending = engine.history.pending()
     if pending is None:
@@ -101,7 +97,7 @@ def drift(engine: Engine, request: Drift) -> dict[str, Any]:
 
 COMMANDS = (
     Command("undo", Undo, undo),
-    Command("confirm", Confirm, confirm),
+    Command("confirm", Nothing, confirm),
     Command("journal", Since, journal),
     Command("drift", Drift, drift),
 )

@@ -59,7 +59,10 @@ class TunnelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerView(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer as asked for and as the device sees it; latest_handshake is ISO 8601 in UTC."""
+    """A peer as asked for and as the device sees it; latest_handshake is ISO 8601 in UTC.
+
+    unresolved: the endpoint is a name for which no resolver gave an address yet, so nothing is sent there.
+    """
 
     name: str
     public_key: str
@@ -74,6 +77,7 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     tx_bytes: int
     preshared_key: bool
     config_held: bool
+    unresolved: bool = False
 
 
 def tunnel_view(tunnel: TunnelSpec, report: Report) -> TunnelView:
@@ -132,7 +136,13 @@ def peer_view(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> PeerView:
         tx_bytes=facts.tx_bytes,
         preshared_key=peer.preshared_key is not None,
         config_held=peer.has_private_key,
+        unresolved=_is_unresolved(tunnel, peer, report) and facts.endpoint is None,
     )
+
+
+def _is_unresolved(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> bool:
+    endpoint = peer.endpoint if tunnel.active and peer.enabled else None
+    return endpoint is not None and endpoint.is_name and endpoint.host not in report.facts.resolved
 
 
 def problem_views(problems: Iterable[Problem]) -> tuple[ProblemView, ...]:

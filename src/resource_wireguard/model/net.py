@@ -97,11 +97,11 @@ MTU_MIN_IPV6 = 1280
 """Bytes: a link with less is given no IPv6 address by the kernel (RFC 8200, section 5)."""
 
 
-def parse_mtu(value: int, addresses: Iterable[str] = ()) -> int:
+def parse_mtu(value: int, addresses: Iterable[str] = (), what: str = "mtu") -> int:
     """Bytes a packet may have in a tunnel with these addresses."""
     if not MTU_MIN <= value <= MTU_MAX:
         raise InvalidInput(
-            f"mtu {value} is out of range", f"use {MTU_MIN} to {MTU_MAX} bytes, or leave it to be found"
+            f"{what} {value} is out of range", f"use {MTU_MIN} to {MTU_MAX} bytes, or leave it to be found"
         )
     if value < MTU_MIN_IPV6 and any(map(is_v6, addresses)):
         raise InvalidInput(

@@ -34,13 +34,12 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     level = environment.get("WIREGUARD_LOG_LEVEL", "info").lower()
     if level not in LOG_LEVELS:
         raise InvalidInput(f"WIREGUARD_LOG_LEVEL '{level}' is unknown", f"use one of {', '.join(LOG_LEVELS)}")
-    mtu = environment.get("WIREGUARD_MTU") or "auto"
     return Settings(
         port=parse_port(environment.get("WIREGUARD_PORT") or 51820, "WIREGUARD_PORT"),
         network=parse_prefix(environment.get("WIREGUARD_NETWORK") or "10.13.13.0/24", "WIREGUARD_NETWORK"),
         dns=tuple(parse_address(word, "WIREGUARD_DNS") for word in words("WIREGUARD_DNS")),
         keepalive=_count(environment, "WIREGUARD_KEEPALIVE", 25, 65535),
-        mtu=None if mtu == "auto" else parse_mtu(_count(environment, "WIREGUARD_MTU", 0, 65535)),
+        mtu=_mtu(environment),
         allowed_ips=tuple(
             parse_prefix(word, "WIREGUARD_ALLOWED_IPS") for word in words("WIREGUARD_ALLOWED_IPS")
         ),
@@ -49,6 +48,13 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         engine=environment.get("WIREGUARD_ENGINE") or "auto",
         port_registry=environment.get("APP_ROOT") or environment.get("VROOLI_ROOT") or None,
     )
+
+
+def _mtu(environment: Mapping[str, str]) -> int | None:
+    name = "WIREGUARD_MTU"
+    if environment.get(name, "auto") in ("auto", ""):
+        return None
+    return parse_mtu(_count(environment, name, 0, 65535), what=name)
 
 
 def _count(environment: Mapping[str, str], name: str, default: int, most: int) -> int:

@@ -174,7 +174,7 @@ class Keyring:
         left = min(not_before - now, _wait(failures))  # a clock that was set back must not lock for ever
         if left > 0:
             raise InvalidInput(
-                f"there were {failures} wrong passphrases: the next may be tried in {math.ceil(left)} s",
+                f"wrong passphrases so far: {failures}; the next may be tried in {math.ceil(left)} s",
                 "then run it again",
             )
         self._store.execute(
@@ -194,8 +194,10 @@ class Keyring:
         key, parameters = (
             (found, {}) if found else source.make(before.parameters if before and same else None)
         )
-        held = self._keys
-        try:
+        with contextlib.ExitStack() as unless_stored:
+            unless_stored.callback(source.abandon)
+            unless_stored.callback(erase, key)
+            unless_stored.callback(self._hold, self._keys)
             with self._store.transaction():
                 self._begin_data_key()
                 seal_anew()
@@ -204,11 +206,7 @@ class Keyring:
                     "INSERT OR REPLACE INTO master (only, source, parameters, made_at) VALUES (1, ?, ?, ?)",
                     *(kind, json.dumps(parameters), time.time()),
                 )
-        except BaseException:
-            self._hold(held)
-            erase(key)
-            source.abandon()
-            raise
+            unless_stored.pop_all()
         kept = {number for (number,) in self._store.query("SELECT id FROM data_keys")}
         self._hold({number: key for number, key in self._keys.items() if number in kept})
         self.why = None

@@ -84,15 +84,15 @@ class SqliteStore:
         self._run(begin)
         self._depth += 1
         try:
-            yield
-            self._refuse_if_undone()
-            if self._depth == 1:
-                for work in self.before_commit:
-                    work()
-            self._run(commit)
-        except BaseException:
-            self._undo(undo)
-            raise
+            with contextlib.ExitStack() as unless_committed:
+                unless_committed.callback(self._undo, undo)
+                yield
+                self._refuse_if_undone()
+                if self._depth == 1:
+                    for work in self.before_commit:
+                        work()
+                self._run(commit)
+                unless_committed.pop_all()
         finally:
             self._depth -= 1
 

@@ -198,12 +198,12 @@ def _entered(name: str, path: Path) -> Place | None:
     """The namespace behind a path; None where there is none, or none that we may enter."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return Place(name, descriptor)
+        try:
+            return Place(name, descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
     except OSError as error:
-        os.close(descriptor)
         if error.errno not in _NO_ACCESS:
             raise
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.fake_agent import TUNNEL, FakeAgent
+from tests.unit.cli.fake_agent import TUNNEL, FakeAgent, error
 
 from resource_wireguard.cli import doctor
 from resource_wireguard.features.isolation import views
@@ -59,9 +59,13 @@ def test_the_port_is_free_ours_or_taken(run: Run, agent: FakeAgent) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("", 0))
         port = holder.getsockname()[1]
-        assert findings(run, WIREGUARD_PORT=str(port))["port"]["result"] == "warning"
-        agent.result("tunnel.list", [{**TUNNEL, "listen_port": port}])
-        assert "tunnel 'home'" in findings(run, WIREGUARD_PORT=str(port))["port"]["message"]
+        assert "another program" in findings(run, WIREGUARD_PORT=str(port))["port"]["message"]
+        for ours in ({"listen_port": port}, {"further": [{"listen_port": port}]}):
+            agent.result("tunnel.list", [{**TUNNEL, **ours}])
+            assert "tunnel 'home'" in findings(run, WIREGUARD_PORT=str(port))["port"]["message"]
+        agent.lines["tunnel.list"] = [error("store", "no")]
+        found = findings(run, WIREGUARD_PORT=str(port))["port"]
+        assert (found["result"], "only a running service knows" in found["message"]) == ("warning", True)
     assert findings(run, WIREGUARD_PORT=str(port))["port"]["message"].endswith("is free")
     assert findings(run, WIREGUARD_PORT="lots")["port"]["result"] == "failed"
 

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +60,24 @@ def test_the_file_is_whole_before_it_has_its_name(run: Run, agent: FakeAgent, tm
     run("peer", "add", "home", "phone", "--output", str(tmp_path / "phone.conf"))
     assert len(seen) == 1
     assert seen != ["phone.conf"]
+
+
+def test_a_full_disk_is_named_and_leaves_the_older_file(
+    environment: dict[str, str], agent: FakeAgent, tmp_path: Path
+) -> None:
+    target = tmp_path / "phone.conf"
+    target.write_text("old")
+    program = [sys.executable, "-B", "-m", "resource_wireguard", "peer", "add", "home", "phone"]
+    done = subprocess.run(
+        ["prlimit", f"--fsize={len(CONFIG) - 1}", *program, "--output", str(target)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: cannot write {target}: File too large\n"
+        "hint: all but the file is done: make room, then ask for its content again\n"
+    )
+    assert [(path.name, path.read_text()) for path in tmp_path.glob("phone*")] == [("phone.conf", "old")]
 
 
 def test_a_minus_is_stdout(run: Run, agent: FakeAgent) -> None:

@@ -33,6 +33,13 @@ def test_the_last_fifty_lines_or_as_many_as_asked_for(run: Run, log: Path) -> No
     assert run("logs", "--tail", "2").stdout == "line 98\nline 99\n"
 
 
+def test_lines_that_were_put_aside_come_first(run: Run, log: Path) -> None:
+    log.with_name("agent.log.1").write_text("one\ntwo\n")
+    log.write_text("three\n")
+    assert run("logs", "--tail", "2").stdout == "two\nthree\n"
+    assert run("logs", "--tail", "1").stdout == "three\n"
+
+
 def test_a_huge_log_is_not_read_from_its_beginning(run: Run, log: Path) -> None:
     with open(log, "wb") as file:
         file.truncate(1 << 40)  # a hole: reading it would take hours

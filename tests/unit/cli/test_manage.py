@@ -200,6 +200,8 @@ def test_uninstall_can_keep_the_data(run: Run, config_dir: Path, pid: Callable[[
     assert run("manage", "uninstall", "--force", "--keep-data").returncode == 0
     assert {path.name for path in config_dir.iterdir()} >= {*KEPT, "state.db-wal"}
     assert not (config_dir / "run").exists()
+    again = run("manage", "uninstall", "--force")
+    assert (again.returncode, "its tunnels and keys are kept there" in again.stderr) == (2, True)
 
 
 def test_uninstall_asks(run: Run, config_dir: Path, pid: Callable[[], int]) -> None:

@@ -173,7 +173,8 @@ def test_confirm_and_drift(run: Run, agent: FakeAgent) -> None:
     agent.result("drift", {"mode": "report"})
     assert run("drift", "report").stdout == "report\n"
     assert run("drift").stdout == "report\n"
-    assert [request for command, request in agent.asked if command == "drift"] == [{"mode": "report"}, {}]
+    assert json.loads(run("drift", "--format", "json").stdout) == {"mode": "report"}
+    assert [request for command, request in agent.asked if command == "drift"] == [{"mode": "report"}, {}, {}]
     assert run("drift", "ignore").returncode == 1
 
 
@@ -206,7 +207,7 @@ def test_a_back_up_is_written_for_its_owner_alone(run: Run, agent: FakeAgent, tm
     path, secret = tmp_path / "all.backup", tmp_path / "secret"
     secret.write_text(f"{SECRET}\nsecond line\n")
     done = run("backup", "create", str(path), "--passphrase-file", str(secret))
-    assert done.returncode == 0 and "1 tunnels, 2 peers" in done.stderr
+    assert done.returncode == 0 and "1 tunnel, 2 peers" in done.stderr
     assert path.read_bytes() == ARCHIVE and path.stat().st_mode & 0o777 == 0o600
     run("backup", "create", str(path), WIREGUARD_BACKUP_PASSPHRASE="another one")
     assert [request["passphrase"] for _, request in agent.asked] == [SECRET, "another one"]

@@ -195,6 +195,14 @@ def test_people_get_text(run: Run, agent: FakeAgent, typed: str, parts: list[str
     assert "\x1b" not in printed
 
 
+def test_an_endpoint_without_an_address_is_marked(run: Run, agent: FakeAgent) -> None:
+    peer = {**PEER, "endpoint": "vpn.example.org:51820", "unresolved": True}
+    agent.result("peer.list", [peer])
+    agent.result("peer.show", peer)
+    for typed in ("peer list home", "peer show home phone"):
+        assert "vpn.example.org:51820 (not resolved)" in run(*typed.split()).stdout
+
+
 def test_a_config_goes_to_stdout_and_notes_to_stderr(run: Run, agent: FakeAgent) -> None:
     added = run("peer", "add", "home", "phone")
     assert added.stdout == CONFIG

@@ -19,6 +19,7 @@ from resource_wireguard.engine.agent import Agent, make_run_dir, sole_in_namespa
 from resource_wireguard.engine.commands import feature as own_commands
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Feature, Resources
+from resource_wireguard.engine.logfiles import SIZE_MOST, older
 from resource_wireguard.errors import AlreadyRunning
 from resource_wireguard.host.state import Address, Link, Peer
 from resource_wireguard.model.settings import Settings
@@ -27,11 +28,6 @@ from resource_wireguard.store.secrets import FileSecrets
 from resource_wireguard.store.sqlite import SqliteStore
 from resource_wireguard.system.clock import SystemClock
 from resource_wireguard.system.fake import FakeHost
-
-
-@pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
 
 
 @pytest.fixture
@@ -69,6 +65,21 @@ async def ask(path: Path, line: bytes) -> dict[str, Any]:
     answered: dict[str, Any] = json.loads((await reader.read()).splitlines()[-1])
     writer.close()
     return answered
+
+
+def test_its_long_log_is_put_aside(engine: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(bytes(SIZE_MOST + 1))
+
+    async def story() -> None:
+        agent = Agent(engine, make_run_dir(tmp_path) / "agent.sock", logs=[log])
+        task = asyncio.create_task(agent.run())
+        await until(older(log).exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(story())
+    assert log.stat().st_size == 0
 
 
 def test_it_settles_before_it_listens_and_answers(engine: Engine, host: FakeHost, tmp_path: Path) -> None:
@@ -210,6 +221,21 @@ def test_a_bad_line_does_not_end_the_agent(engine: Engine, tmp_path: Path, sent:
             writer.write(sent)
             writer.close()
             assert "result" in await ask(path, b'{"command": "agent.info"}\n')
+
+    asyncio.run(story())
+
+
+def test_a_request_that_is_too_long_is_told_of(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(agent_module, "REQUEST_MOST", 1000)
+
+    async def story() -> None:
+        async with running(engine, tmp_path) as path:
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"x" * 3000 + b"\n")
+            await until(lambda: "more than 1000 bytes" in caplog.text)
+            writer.close()
 
     asyncio.run(story())
 

@@ -57,16 +57,6 @@ WANTED = Feature(
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
-
-
-@pytest.fixture
 def engine(tmp_path: Path, host: FakeHost, clock: StoppedClock) -> Engine:
     store = SqliteStore(tmp_path / "state.db")
     migrate(store, [WANTED])

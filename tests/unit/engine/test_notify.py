@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.engine.test_agent import ask, engine, host, running, until  # noqa: F401 (fixtures)
+from tests.unit.engine.test_agent import ask, engine, running, until  # noqa: F401 (fixtures)
 
 from resource_wireguard.engine import agent as agent_module
 from resource_wireguard.engine.engine import Engine

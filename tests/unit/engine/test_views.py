@@ -86,6 +86,26 @@ def test_a_learned_endpoint_comes_before_the_one_we_were_told() -> None:
     assert peer_view(TUNNEL, PEER, report(state_of([LINK]))).endpoint == "192.0.2.1:51820"
 
 
+@pytest.mark.parametrize(
+    ("tunnel", "seen", "resolved", "unresolved"),
+    [
+        (TUNNEL, None, {}, True),
+        (TUNNEL, None, {"vpn.example.org": "192.0.2.9"}, False),
+        (TUNNEL, PeerFacts("198.51.100.7:4711"), {}, False),
+        (msgspec.structs.replace(TUNNEL, active=False), None, {}, False),
+    ],
+    ids=["no address", "an address", "heard from elsewhere", "not wanted"],
+)
+def test_a_name_without_an_address_shows(
+    tunnel: TunnelSpec, seen: PeerFacts | None, resolved: dict[str, str], unresolved: bool
+) -> None:
+    named = msgspec.structs.replace(PEER, endpoint=Endpoint("vpn.example.org", 51820))
+    found = report(state_of([LINK]), peer=seen)
+    found = msgspec.structs.replace(found, facts=msgspec.structs.replace(found.facts, resolved=resolved))
+    assert peer_view(tunnel, named, found).unresolved is unresolved
+    assert not peer_view(tunnel, PEER, report(state_of([LINK]))).unresolved
+
+
 def test_online_peers_are_counted() -> None:
     tunnel = msgspec.structs.replace(
         TUNNEL, peers=(PEER, msgspec.structs.replace(PEER, public_key=PublicKey(b"\x09" * 32)))
@@ -98,7 +118,7 @@ def test_the_fields_are_those_of_the_bus() -> None:
     tunnel = "name interface active engine state listen_port public_key addresses mtu exit endpoint dns peers"
     assert set(tunnel.split()) | {"drift", "problems"} <= set(TunnelView.__struct_fields__)
     peer = "name public_key enabled state addresses allowed_ips endpoint keepalive latest_handshake"
-    more = "rx_bytes tx_bytes preshared_key config_held"
+    more = "rx_bytes tx_bytes preshared_key config_held unresolved"
     assert set(f"{peer} {more}".split()) == set(PeerView.__struct_fields__)
 
 

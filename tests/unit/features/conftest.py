@@ -1,6 +1,7 @@
 """A real engine with all features on a real store, over a host in memory that obeys the kernel's rules."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +23,43 @@ Call = Callable[..., Any]
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
-
-
-@pytest.fixture
 def settings() -> Settings:
     return Settings()
 
 
 @pytest.fixture
-def engine(tmp_path: Path, host: FakeHost, clock: StoppedClock, settings: Settings) -> Iterator[Engine]:
+def new_engine(
+    tmp_path: Path, host: FakeHost, clock: StoppedClock, settings: Settings
+) -> Iterator[Callable[[], Engine]]:
+    """An agent's engine; a second one is the next agent's on the same host and store."""
     store = SqliteStore(tmp_path / "state.db")
-    features = [own_commands(), *load_features()]
-    migrate(store, features)
-    secrets = FileSecrets(store, tmp_path / "master.key")
-    yield Engine(Resources(store, secrets, host, clock, settings), features)
+
+    def made() -> Engine:
+        features = [own_commands(), *load_features()]
+        migrate(store, features)
+        secrets = FileSecrets(store, tmp_path / "master.key")
+        return Engine(Resources(store, secrets, host, clock, settings), features)
+
+    yield made
     store.close()
 
 
 @pytest.fixture
-def call(engine: Engine) -> Call:
+def engine(new_engine: Callable[[], Engine]) -> Engine:
+    return new_engine()
+
+
+def ask(engine: Engine, command: str, /, **request: Any) -> Any:
     """One command as the bus runs it; the answer as its reader sees it."""
+    known = engine.commands[command]
+    answer = known.run(engine, msgspec.convert(request, known.request))
+    return msgspec.json.decode(msgspec.json.encode(answer))
 
-    def run(command: str, /, **request: Any) -> Any:
-        known = engine.commands[command]
-        answer = known.run(engine, msgspec.convert(request, known.request))
-        return msgspec.json.decode(msgspec.json.encode(answer))
 
-    return run
+@pytest.fixture
+def call(engine: Engine) -> Call:
+    """ask() of the test's engine."""
+    return partial(ask, engine)
 
 
 @pytest.fixture

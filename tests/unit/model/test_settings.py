@@ -61,5 +61,4 @@ def test_every_variable_is_read() -> None:
 def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         settings_from({name: value})
-    shown = refused.value.message if name != "WIREGUARD_MTU" else f"WIREGUARD_MTU {refused.value.message}"
-    assert name in shown
+    assert name in refused.value.message

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resource_wireguard.errors import DamagedSecret, InvalidInput, KeysUnavailable
+from resource_wireguard.errors import DamagedSecret, InvalidInput, KeysUnavailable, StoreError
 from resource_wireguard.store import keyring, passphrase
 from resource_wireguard.store.keyring import Keyring
 from resource_wireguard.store.master import FileSource
@@ -347,7 +347,7 @@ def test_the_wait_grows_outlives_restarts_and_ends(locked: Host, wall: Wall) -> 
     for _ in range(12):
         hint = refused(locked.open(), b"wrong wrong").hint
         waits.append(int(re.findall(r"(\d+) s", hint)[0]))
-        assert "wrong passphrase" in refused(locked.open(), WORDS).message, "not even the right one is tried"
+        assert "wrong passphrases" in refused(locked.open(), WORDS).message, "not even the right one is tried"
         wall.time_now += waits[-1]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
     locked.open().unlock(bytearray(WORDS))
@@ -363,7 +363,7 @@ def test_an_attempt_that_was_killed_counts(locked: Host, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(passphrase, "_derive", die)
     assert killed_at(0, lambda: locked.open().unlock(bytearray(WORDS)))
-    assert "wrong passphrase" in refused(locked.open(), WORDS).message
+    assert "wrong passphrases" in refused(locked.open(), WORDS).message
 
 
 def test_a_clock_that_was_set_back_does_not_lock_for_ever(locked: Host, wall: Wall) -> None:
@@ -413,6 +413,25 @@ def test_master_and_old_data_keys_are_erased(host: Host) -> None:
     ring.install("file", lambda: ring._store.execute("DELETE FROM secrets") and None)
     assert [any(key) for key in (*known.given, *held)] == [False, False, False]
     assert any(next(iter(ring._keys.values())))
+
+
+@pytest.mark.parametrize("why", [StoreError("the disk is full", ""), KeyboardInterrupt()])
+def test_a_change_of_the_master_that_breaks_off_leaves_the_old_one(host: Host, why: BaseException) -> None:
+    known = Known(host.key)
+    ring = Keyring(SqliteStore(host.database), [known])
+    ring.open()
+    before, begun = dict(ring._keys), list[bytearray]()
+
+    def break_off() -> None:
+        begun.extend(key for number, key in ring._keys.items() if number not in before)
+        raise why
+
+    with pytest.raises(type(why)):
+        ring.install("file", break_off)
+    assert (ring._keys, ring.sealing()[0]) == (before, max(before))
+    assert [any(key) for key in (*known.given, *begun)] == [False, False, False]
+    assert list(host.folder.glob("master.key*")) == [host.key]
+    assert host.open().get_many("") == SECRETS
 
 
 def test_the_passphrase_is_erased(host: Host) -> None:

@@ -46,10 +46,24 @@ def test_the_file_and_its_directory_are_the_owners_alone(names: SqliteStore, pat
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
 
 
-def test_an_exception_undoes_all(names: SqliteStore) -> None:
+@pytest.mark.parametrize("why", [Refused, KeyboardInterrupt])
+def test_an_exception_undoes_all(names: SqliteStore, why: type[BaseException]) -> None:
+    with pytest.raises(why), names.transaction():
+        add(names, "one")
+        raise why
+    assert rows(names) == []
+    add(names, "two")
+    assert rows(names) == ["two"]
+
+
+def test_what_is_refused_just_before_the_commit_is_undone(names: SqliteStore) -> None:
+    def refuse() -> None:
+        raise Refused
+
+    names.before_commit.append(refuse)
     with pytest.raises(Refused), names.transaction():
         add(names, "one")
-        raise Refused
+    names.before_commit.clear()
     assert rows(names) == []
 
 

@@ -46,11 +46,6 @@ def seen(host: FakeHost) -> set[Record]:
     return {record for records in objects.values() for record in records.values()}
 
 
-@pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
 @pytest.mark.parametrize(
     "record",
     [

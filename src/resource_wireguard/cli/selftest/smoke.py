@@ -2,6 +2,7 @@
 
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.selftest.runner import Outcome, expect, run_checks
+from resource_wireguard.model.counts import counted
 
 ANSWERS_WITHIN = 10.0
 """Seconds: what the contract grants status."""
@@ -23,7 +24,7 @@ def _healthy() -> str:
     for check in failed[:1]:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         expect(False, f"{check['code']}: {check['message']}{more}", check["hint"])
-    return f"healthy, with {len(found['tunnels'])} tunnels"
+    return f"healthy, with {counted(len(found['tunnels']), 'tunnel')}"
 
 
 def _keys() -> str:

@@ -71,7 +71,7 @@ def refuse_while_used(engine: Engine, spec: NamespaceSpec) -> None:
     if tunnel and tunnel.active and any(prefix.endswith("/0") for prefix in _reached(tunnel)):
         raise ConflictError(
             f"without namespace '{spec.name}', tunnel '{tunnel.name}' would carry all traffic of this host",
-            f"take it down first: resource-wireguard interface deactivate {tunnel.name}",
+            f"take it down first: resource-wireguard content deactivate {tunnel.name}",
         )
 
 

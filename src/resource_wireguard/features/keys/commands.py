@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.feature import Command, Nothing
 from resource_wireguard.engine.views import ProblemView, iso_time, problem_views
 from resource_wireguard.features.keys.vault import (
     Migrate,
@@ -18,10 +18,6 @@ from resource_wireguard.features.keys.vault import (
 from resource_wireguard.host.render import lines_of
 from resource_wireguard.model.custody import Custody
 from resource_wireguard.model.vault import TransitKey
-
-
-class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
 
 
 class Unlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +73,7 @@ class Unlocked(msgspec.Struct, frozen=True):
     problems: tuple[ProblemView, ...] = ()
 
 
-def status(engine: Engine, _: Status) -> CustodyView:
+def status(engine: Engine, _: Nothing) -> CustodyView:
     """What opens the keys, and whether it can be had; where it is back, what had to wait for it is done."""
     secrets = engine.resources.secrets
     if secrets.unavailable() is not None:
@@ -115,7 +111,7 @@ def migrate(engine: Engine, request: Migrate) -> Migrated:
 
 
 COMMANDS = (
-    Command("keys.status", Status, status),
+    Command("keys.status", Nothing, status),
     Command("keys.unlock", Unlock, unlock),
     Command("keys.rekey", Rekey, rekey),
     Command("keys.migrate", Migrate, migrate),

@@ -11,7 +11,7 @@ from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Command
 from resource_wireguard.cli.options import format_option
-from resource_wireguard.cli.views import tunnel_table
+from resource_wireguard.cli.views import endpoint_words, tunnel_table
 from resource_wireguard.errors import ServiceNotRunning
 
 WITHIN = 10.0
@@ -41,12 +41,13 @@ def status(format_: str, verbose: bool) -> int:
         return _show_stopped(format_, stopped)
     healthy = found["service"]["health"] == "healthy"
     peers = call("stats", within=WITHIN)["tunnels"] if verbose else []
-    shown = {**found, "running": True, "healthy": healthy, **placement.described()}
+    tunnels = placement.placed(found["tunnels"])
+    shown = {**found, "tunnels": tunnels, "running": True, "healthy": healthy, **placement.described()}
     if verbose and format_ != "text":
         shown["stats"] = peers
     output.show(shown, format_, lambda _: _status_lines(found, peers, verbose))
     if format_ == "text":
-        placement.note_closed_ports(found["tunnels"])
+        placement.note_closed_ports(tunnels)
     return HEALTHY if healthy else UNHEALTHY
 
 
@@ -145,7 +146,7 @@ def _peer_table(peers: list[dict[str, Any]]) -> Iterator[str]:
 
 def _peer_row(peer: dict[str, Any]) -> tuple[str, ...]:
     handshake = output.ago(peer["latest_handshake"])
-    return (peer["name"], peer["state"], peer["endpoint"] or "-", handshake, *_carried(peer))
+    return (peer["name"], peer["state"], endpoint_words(peer) or "-", handshake, *_carried(peer))
 
 
 def _pending_words(pending: dict[str, Any] | None) -> str:

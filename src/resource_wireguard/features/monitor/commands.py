@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Check, Command, Feature
+from resource_wireguard.engine.feature import Check, Command, Feature, Nothing
 from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import PeerView, TunnelView, iso_time, peer_view, tunnel_view
@@ -18,10 +18,6 @@ from resource_wireguard.features.monitor.monitor import Monitor, cpu_seconds
 from resource_wireguard.features.monitor.tables import MIGRATIONS
 from resource_wireguard.host.facts import LinkFacts
 from resource_wireguard.model.specs import TunnelSpec
-
-
-class StatusRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,7 +101,7 @@ class Stats(msgspec.Struct, frozen=True):
     agent: AgentStats
 
 
-def status(monitor: Monitor, engine: Engine, _: StatusRequest) -> Status:
+def status(monitor: Monitor, engine: Engine, _: Nothing) -> Status:
     """A fresh look at the host, and what it means for the service."""
     report = engine.report()
     tunnels = tuple(_status_of(monitor, tunnel, report) for tunnel in engine.last_specs.tunnels)
@@ -138,7 +134,7 @@ def feature() -> Feature:
         migrations=MIGRATIONS,
         recorded=("traffic",),
         commands=(
-            Command("status", StatusRequest, partial(status, monitor)),
+            Command("status", Nothing, partial(status, monitor)),
             Command("stats", StatsRequest, partial(stats, monitor)),
         ),
         observed=monitor.observed,

@@ -141,7 +141,7 @@ def refuse_running(engine: Engine, tunnel: str, peer: str | None = None) -> None
     whose = f"peer '{peer}' of tunnel '{tunnel}'" if peer else f"tunnel '{tunnel}'"
     words = " ".join(filter(None, (tunnel, peer)))
     raise ConflictError(
-        f"{whose} is being rotated already, to key {rotation.new_fingerprint}",
+        f"{whose} is being rotated already (new key: {rotation.new_fingerprint})",
         f"see 'rotate status {tunnel}'; 'rotate rollback {words}' takes it back",
     )
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.feature import Command, Nothing
 from resource_wireguard.engine.ports import Clock
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import InvalidInput, NotFound, ResourceError
@@ -63,10 +63,6 @@ class Off(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tunnel: str
 
 
-class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
-
-
 class ScheduleView(msgspec.Struct, frozen=True):
     """A schedule as it is shown: seconds, and ISO 8601 times; runs counts the rotations it has started."""
 
@@ -103,7 +99,7 @@ def end_schedule(engine: Engine, request: Off) -> dict[str, str]:
     return {"tunnel": tunnel}
 
 
-def listing(engine: Engine, _: Listing) -> list[ScheduleView]:
+def listing(engine: Engine, _: Nothing) -> list[ScheduleView]:
     """All schedules by tunnel."""
     return [_view(engine, *entry) for entry in schedules(engine.resources.store)]
 
@@ -111,7 +107,7 @@ def listing(engine: Engine, _: Listing) -> list[ScheduleView]:
 COMMANDS = (
     Command("rotate.schedule", Set, set_schedule),
     Command("rotate.schedule-off", Off, end_schedule),
-    Command("rotate.schedules", Listing, listing),
+    Command("rotate.schedules", Nothing, listing),
 )
 
 

@@ -12,6 +12,7 @@ from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.members import refuse_twice, unique_names
 from resource_wireguard.features.tunnel.tunnels import foreign_interfaces
 from resource_wireguard.host.facts import Survey
+from resource_wireguard.model.counts import counted
 from resource_wireguard.model.formats.config import AUTO, OFF, Hook, PeerSection, WgQuickConfig
 from resource_wireguard.model.formats.wgquick import parse
 from resource_wireguard.model.names import check_name
@@ -54,7 +55,7 @@ def import_(engine: Engine, request: Import) -> Imported:
         )
     survey = engine.resources.host.survey()
     tunnel = _tunnel(engine, request, config, survey)
-    store(engine, tunnel, f"imported: {len(tunnel.peers)} peers, port {tunnel.listen_port}")
+    store(engine, tunnel, f"imported: {counted(len(tunnel.peers), 'peer')}, port {tunnel.listen_port}")
     notes = tuple(_notes(config, tunnel, survey))
     return Imported(tunnel_view(engine.specs().tunnel(tunnel.name), engine.report()), notes)
 

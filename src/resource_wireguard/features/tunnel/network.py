@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.engine.feature import Command
+from resource_wireguard.engine.feature import Command, Nothing
 from resource_wireguard.engine.recall import PendingView, pending_view
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.site import site_seed
@@ -19,14 +19,11 @@ from resource_wireguard.features.tunnel.document import Fault, Faults, Wanted, r
 from resource_wireguard.features.tunnel.draft import Draft, Drafter
 from resource_wireguard.host.render import FOLD_ABOVE, lines_of
 from resource_wireguard.host.state import HostState
+from resource_wireguard.model.counts import counted
 from resource_wireguard.model.specs import NOTHING_FURTHER, PeerSpec, Specs, TunnelSpec
 
 CONFIRM_MOST = 86_400
 """Seconds: who needs longer than a day to look has forgotten about it."""
-
-
-class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request without fields."""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True):
     pending: PendingView | None = None
 
 
-def export(engine: Engine, _: Export) -> dict[str, Any]:
+def export(engine: Engine, _: Nothing) -> dict[str, Any]:
     """All tunnels and peers, without their private and preshared keys."""
     return written(engine.specs().tunnels, engine.resources.settings)
 
@@ -96,7 +93,7 @@ def apply(engine: Engine, request: Apply) -> Outcome:
 
 
 COMMANDS = (
-    Command("network.export", Export, export),
+    Command("network.export", Nothing, export),
     Command("network.plan", Plan, plan),
     Command("network.apply", Apply, apply),
 )
@@ -192,7 +189,8 @@ _UNTOLD = frozenset({"name", "peers", "private_key", "has_private_key", "created
 def _changes(before: dict[str, TunnelSpec], after: dict[str, TunnelSpec]) -> Iterator[Change]:
     for name, tunnel in before.items():
         if name not in after:
-            yield Change("delete", "tunnel", name, f"delete tunnel {name}, with {len(tunnel.peers)} peers")
+            peers = counted(len(tunnel.peers), "peer")
+            yield Change("delete", "tunnel", name, f"delete tunnel {name}, with {peers}")
     for name, tunnel in after.items():
         there = before.get(name)
         if there is None:
@@ -246,4 +244,4 @@ def _journal_lines(changes: tuple[Change, ...]) -> Iterator[tuple[str, str]]:
             yield change.tunnel, change.text
     for (tunnel, verb), count in counts.items():
         if count > FOLD_ABOVE:
-            yield tunnel, f"{verb} {count} peers"
+            yield tunnel, f"{verb} {counted(count, 'peer')}"

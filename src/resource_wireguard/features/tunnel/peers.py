@@ -1,5 +1,7 @@
 """The peer.* commands of docs/bus.md."""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -7,9 +9,11 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import PeerView, peer_view
-from resource_wireguard.errors import AlreadyExists, InvalidInput, NotFound
+from resource_wireguard.errors import AlreadyExists, HostError, InvalidInput, NotFound
 from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.config import Config, peer_config, rekeyed, succeeded
+from resource_wireguard.host.facts import Problem
+from resource_wireguard.host.state import Device, Link
 from resource_wireguard.model.formats.files import WG_QUICK
 from resource_wireguard.model.keys import (
     PresharedKey,
@@ -148,10 +152,11 @@ def remove(engine: Engine, request: Remove) -> Removed:
     """Take a peer off the device and forget it and its keys."""
     tunnel = engine.specs().tunnel(request.tunnel)
     peer = _wanted(tunnel, request)
+    places = engine.specs().places(tunnel, peer)
     with engine.change():
         tables.delete_peer(engine.resources, tunnel.name, peer.name)
         engine.journal(tunnel.name, f"peer '{peer.name}' removed")
-    _settled(engine, tunnel)
+    _refuse_leftover(places, _settled(engine, tunnel), f"peer '{peer.name}' is removed")
     return Removed(tunnel.name, peer.name)
 
 
@@ -321,15 +326,34 @@ def _set_enabled(engine: Engine, request: Named, enabled: bool) -> PeerView:
     peer = msgspec.structs.replace(tunnel.peer(request.name), enabled=enabled)
     if enabled and peer.preshared_key:
         peer.preshared_key.need()
+    places = engine.specs().places(tunnel, peer)
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, peer)
         engine.journal(tunnel.name, f"peer '{peer.name}' {'enabled' if enabled else 'disabled'}")
-    return peer_view(tunnel, peer, _settled(engine, tunnel))
+    report = _settled(engine, tunnel)
+    if not enabled:
+        _refuse_leftover(places, report, f"peer '{peer.name}' is disabled")
+    elif notes := _problem_notes(tunnel, peer, report):
+        raise HostError(f"peer '{peer.name}' is enabled, but {notes[0]}", "the agent keeps trying")
+    return peer_view(tunnel, peer, report)
 
 
 def _settled(engine: Engine, tunnel: TunnelSpec) -> Report:
     """A pass where it changes something; a tunnel that is not active has nothing on the host."""
     return engine.settle(tunnel.name) if tunnel.active else engine.last or engine.report()
+
+
+def _refuse_leftover(places: Sequence[tuple[str, PublicKey]], report: Report, done: str) -> None:
+    """HostError where a device still lets a peer in, or does not say that it has it no more."""
+    seen = report.observation
+    for interface, key in places:
+        silent = interface in seen.state.of(Link) and interface not in seen.state.of(Device)
+        if silent or (interface, key) in seen.peers:
+            problem = (*report.problems_of(interface), Problem("no reason was given"))[0]
+            left = "may still let it in" if silent else "still lets it in"
+            raise HostError(
+                f"{done}, but {interface} {left}: {problem.message}", problem.hint or "the agent keeps trying"
+            )
 
 
 def _problem_notes(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Resolves the DNS names of endpoints, again when a peer has fallen silent: addresses of homes change."""
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import msgspec
 
 from resource_wireguard.host.facts import Facts
 from resource_wireguard.model.specs import Specs
+
+log = logging.getLogger(__name__)
 
 STALE_AFTER = 135.0
 """Seconds: a living session has a new handshake every 120 (REKEY_AFTER_TIME), and 15 of grace are the
@@ -51,7 +54,7 @@ async def resolve_endpoints(agent: Listener) -> None:
         for host, attempt in attempts.items():
             if attempt.due <= time.monotonic():
                 attempts[host] = _next(attempt)
-                await _resolve(agent, host)
+                await _resolve(agent, host, told=attempt.pause == RETRY_FIRST)
         next_due = min((attempt.due for attempt in attempts.values()), default=float("inf"))
         await agent.wait(min(RETRY_FIRST, max(0.1, next_due - time.monotonic())))
 
@@ -70,11 +73,15 @@ def _silent_names(specs: Specs, facts: Facts | None) -> Iterator[str]:
                     yield peer.endpoint.host
 
 
-async def _resolve(agent: Listener, host: str) -> None:
+async def _resolve(agent: Listener, host: str, told: bool) -> None:
+    """Ask once; told: say what goes wrong, as later attempts follow by themselves."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError):
-        return  # not resolved now; the next attempt is planned already
+    except (OSError, UnicodeError) as error:
+        if told:
+            reason = error.strerror if isinstance(error, OSError) else "it is no name of a host"
+            log.warning("endpoint %s is not resolved: %s", host, reason)
+        return
     addresses = [str(address[4][0]) for address in found]
     known = facts.resolved.get(host) if (facts := agent.facts()) else None
     if addresses and known not in addresses:

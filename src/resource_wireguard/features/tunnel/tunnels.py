@@ -17,6 +17,7 @@ from resource_wireguard.features.tunnel.config import tunnel_config
 from resource_wireguard.host.facts import Problem, Survey
 from resource_wireguard.host.ipam import ula_prefix
 from resource_wireguard.host.state import Link
+from resource_wireguard.model.counts import counted
 from resource_wireguard.model.formats.files import WG_QUICK
 from resource_wireguard.model.names import check_name
 from resource_wireguard.model.net import Endpoint, parse_address, parse_endpoint, parse_mtu
@@ -130,7 +131,7 @@ def delete(engine: Engine, request: Named) -> Deleted:
     tunnel = engine.specs().tunnel(request.name)
     with engine.change():
         tables.delete_tunnel(engine.resources, tunnel.name)
-        engine.journal(tunnel.name, f"tunnel deleted, with {len(tunnel.peers)} peers")
+        engine.journal(tunnel.name, f"tunnel deleted, with {counted(len(tunnel.peers), 'peer')}")
     _refuse_leftover(tunnel, engine.settle(tunnel.name), "deleted")
     return Deleted(tunnel.name)
 

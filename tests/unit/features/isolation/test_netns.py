@@ -160,7 +160,7 @@ def test_a_namespace_is_not_deleted_while_that_would_hurt_anybody(
     call("tunnel.activate", name=home)
     message, hint = refused(call, ConflictError, "namespace.delete", name="work")
     assert message == "without namespace 'work', tunnel 'home' would carry all traffic of this host"
-    assert hint == "take it down first: resource-wireguard interface deactivate home"
+    assert hint == "take it down first: resource-wireguard content deactivate home"
 
 
 def test_two_tunnels_of_one_provider_may_have_one_address_in_two_namespaces(call: Call) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.features.monitor.conftest import Call, ask
+from tests.unit.features.conftest import Call, ask
 from tests.unit.worlds import StoppedClock
 
 from resource_wireguard.engine.engine import Engine

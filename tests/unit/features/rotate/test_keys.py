@@ -152,7 +152,7 @@ def test_a_retired_key_is_kept_for_a_while_and_can_be_asked_for(stage: Stage) ->
 def test_twice_is_refused(stage: Stage) -> None:
     stage.call("rotate.keys", tunnel="home")
     with pytest.raises(
-        ConflictError, match="tunnel 'home' is being rotated already, to key SHA256:"
+        ConflictError, match=r"tunnel 'home' is being rotated already \(new key: SHA256:"
     ) as refused:
         stage.call("rotate.keys", tunnel="home")
     assert "rotate rollback home" in refused.value.hint

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.features.conftest import Call
 from tests.unit.worlds import StoppedClock
@@ -10,11 +11,13 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import (
     AlreadyExists,
     ConflictError,
+    HostError,
     InvalidInput,
     NotFound,
     ResourceError,
 )
-from resource_wireguard.host.state import Peer, PeerEndpoint, Route
+from resource_wireguard.host.facts import Observation, Problem
+from resource_wireguard.host.state import Device, Peer, PeerEndpoint, Route, state_of
 from resource_wireguard.model.keys import PrivateKey
 from resource_wireguard.model.settings import Settings
 from resource_wireguard.system.fake import FakeHost
@@ -267,3 +270,37 @@ def test_no_answer_but_a_config_shows_a_key(call: Call, engine: Engine, phone: A
     assert config["PrivateKey"] not in text
     assert config["PresharedKey"] not in text
     assert config["PresharedKey"] in call("tunnel.config", name="home", show_secrets=True)["config"]
+
+
+@pytest.mark.parametrize("command", ["disable", "remove"])
+def test_a_peer_that_stays_on_the_device_is_told(
+    call: Call, host: FakeHost, phone: Any, command: str
+) -> None:
+    host.refuse(Peer)
+    with pytest.raises(HostError, match=rf"peer 'phone' is {command}d, but wg-home still lets it in"):
+        call(f"peer.{command}", tunnel="home", name="phone")
+
+
+def test_a_peer_that_does_not_come_back_is_told(call: Call, host: FakeHost, phone: Any) -> None:
+    call("peer.disable", tunnel="home", name="phone")
+    host.refuse(Peer)
+    with pytest.raises(HostError, match="'phone' is enabled, but wg-home does not have the peer yet"):
+        call("peer.enable", tunnel="home", name="phone")
+
+
+@pytest.mark.parametrize("command", ["disable", "remove"])
+def test_so_is_one_of_which_the_device_says_nothing(
+    call: Call, host: FakeHost, phone: Any, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = host.observe
+
+    def observe(*questions: Any) -> Observation:
+        seen = look(*questions)
+        kept = [r for records in seen.state.objects.values() for r in records.values()]
+        state = state_of(record for record in kept if not isinstance(record, Device | Peer))
+        problems = (Problem("engine of wg-home does not answer", "", "wg-home"),)
+        return msgspec.structs.replace(seen, state=state, peers={}, problems=problems, complete=False)
+
+    monkeypatch.setattr(host, "observe", observe)
+    with pytest.raises(HostError, match="wg-home may still let it in: engine of wg-home does not answer"):
+        call(f"peer.{command}", tunnel="home", name="phone")

@@ -109,6 +109,14 @@ def test_it_asks_at_once_and_then_ever_more_seldom(monkeypatch: pytest.MonkeyPat
     assert max(pauses) <= RETRY_MOST + RETRY_FIRST
 
 
+def test_a_name_that_does_not_resolve_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, asked = run(monkeypatch, 600, lambda _: [])
+    assert len(asked) > 2
+    assert caplog.messages == ["endpoint vpn.example.org is not resolved: no such name"]
+
+
 def test_a_moved_name_is_learned_and_a_known_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {1: ["192.0.2.1"], 2: ["192.0.2.9", "192.0.2.1"], 3: ["192.0.2.2", "192.0.2.3"]}
     agent, _ = run(monkeypatch, 300, lambda n: answers.get(n, ["192.0.2.2"]))

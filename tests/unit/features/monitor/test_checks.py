@@ -1,23 +1,22 @@
 """The health of the service: each check says yes and no when it should."""
 
 import os
-from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.worlds import StoppedClock
+from tests.unit.features.conftest import Call
 
 from resource_wireguard.engine.feature import Check
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import tunnel_view
-from resource_wireguard.features.monitor import commands
 from resource_wireguard.features.monitor.checks import CODES, checks_of
-from resource_wireguard.features.monitor.monitor import Monitor
 from resource_wireguard.host.diff import diff
 from resource_wireguard.host.facts import Facts, Observation, PeerFacts, Problem
 from resource_wireguard.host.state import Address, Link, Record, Sysctl, state_of
 from resource_wireguard.model.keys import PrivateKey, PublicKey
-from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
+from resource_wireguard.model.specs import PeerSpec, TunnelSpec
+from resource_wireguard.system.fake import FakeHost
 
 PHONE = PublicKey(b"\x07" * 32)
 HOME = TunnelSpec(
@@ -100,40 +99,18 @@ def test_an_inactive_tunnel_has_nothing_to_answer_for() -> None:
     assert {code for code in found if code.startswith("tunnel")} == set()
 
 
-class EngineStub:
-    """As much of the engine as the commands use."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self.last_specs, self.features = Specs(), ()
-        self.drift = "enforce"
-        self.history = SimpleNamespace(pending=lambda: None)
-        secrets = SimpleNamespace(unavailable=lambda: None)
-        self.resources = SimpleNamespace(clock=StoppedClock(), secrets=secrets)
-
-    def report(self) -> Report:
-        self.last_specs = Specs({"tunnel": (HOME,)})
-        return self._report
+@pytest.mark.parametrize(("gone", "health"), [(False, "healthy"), (True, "unhealthy")])
+def test_status(call: Call, host: FakeHost, home: Any, gone: bool, health: str) -> None:
+    if gone:
+        host.tamper(gone=host.observe().state.of(Link)["wg-home"])
+    status = call("status")
+    assert (status["service"]["state"], status["service"]["health"]) == ("running", health)
+    assert [tunnel["name"] for tunnel in status["tunnels"]] == ["home"]
 
 
-@pytest.mark.parametrize(
-    ("report", "health"), [(report_of(), "healthy"), (report_of(actual=()), "unhealthy")]
-)
-def test_status(report: Report, health: str) -> None:
-    status = commands.status(Monitor(), EngineStub(report), commands.StatusRequest())  # type: ignore[arg-type]
-    assert (status.service.state, status.service.health) == ("running", health)
-    assert [tunnel.name for tunnel in status.tunnels] == ["home"]
-
-
-def test_stats_are_sums_of_this_tunnels_peers() -> None:
-    stats = commands.stats(Monitor(), EngineStub(report_of()), commands.StatsRequest("home"))  # type: ignore[arg-type]
-    assert [(tunnel.rx_bytes, tunnel.tx_bytes) for tunnel in stats.tunnels] == [(5, 7)]
-    assert stats.tunnels[0].peers[0].state == "online"
-
-
-def test_the_agents_own_figures_are_its_own() -> None:
-    agent = commands.stats(Monitor(), EngineStub(report_of()), commands.StatsRequest()).agent  # type: ignore[arg-type]
-    assert agent.pid == os.getpid()
-    assert 0 < agent.uptime_seconds < 86_400
-    assert agent.cpu_seconds > 0
-    assert 5_000_000 < agent.rss_bytes < 2_000_000_000
+def test_the_agents_own_figures_are_its_own(call: Call) -> None:
+    agent = call("stats")["agent"]
+    assert agent["pid"] == os.getpid()
+    assert 0 < agent["uptime_seconds"] < 86_400
+    assert agent["cpu_seconds"] > 0
+    assert 5_000_000 < agent["rss_bytes"] < 2_000_000_000
