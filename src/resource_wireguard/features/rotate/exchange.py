@@ -19,6 +19,7 @@ from resource_wireguard.features.rotate.known_keys import (
     comes_first,
     crossed,
     doubt,
+    is_ending,
     keys_now,
     knowing,
 )
@@ -119,7 +120,7 @@ def _follow(
             moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
             wish = wishes.make_way(engine, tunnel.name, peer.name)
             peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0, wish=wish)
-            own_tables.forget_oldest(store, tunnel.name, peer.name, HISTORY_MOST)
+            tables.forget_oldest(store, tunnel.name, peer.name, HISTORY_MOST)
         elif verdict.send_away and not verdict.take_in:
             wishes.take_back(engine, tunnel.name, peer.name)
         for key in verdict.send_away:
@@ -202,15 +203,19 @@ def lost_guests(engine: Engine) -> bool:
 
 
 def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answer:
-    """Rotate a tunnel's keys for its only peer; asked again while they rotate, or soon after, it is done."""
+    """Rotate a tunnel's keys for its only peer; asked while they rotate already, it is done.
+
+    Not so at their end: a key that the peer has by now it will not hear of again.
+    """
     tunnel, peer = speaker
     if any(other.enabled and other.name != peer.name for other in tunnel.peers):
         return NotYet(VERSION, wish.id, "this tunnel has other peers too")
     rotations = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1)
     recent = engine.resources.clock.now() - WISHES_EVERY
-    if rotations and rotations[0].ended_at and rotations[0].started_at >= recent:
+    ended = rotations[0].ended_at if rotations else None
+    if is_ending(engine, tunnel) or (ended and rotations[0].started_at >= recent):
         return NotYet(VERSION, wish.id, "it was done a moment ago")
-    if not rotations or rotations[0].ended_at:
+    if ended or not rotations:
         if not limits.may_wish(tunnel.name, peer.name):
             return NotYet(VERSION, wish.id, "these are too many wishes")
         try:

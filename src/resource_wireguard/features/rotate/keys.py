@@ -27,7 +27,8 @@ OVERLAP_MOST = 365 * DAY
 KEEP, KEEP_MOST = 30 * DAY, 3650 * DAY
 """Seconds that a retired key is kept, sealed."""
 
-TUNNEL = "tunnel"
+TUNNEL, ROLLED_BACK = "tunnel", "rolled back"
+"""What is rotated, and how that ends where the old key stays."""
 
 
 def begin(
@@ -107,7 +108,7 @@ def withdraw(engine: Engine, rotation: Rotation) -> None:
     device = engine.specs().further(rotation.tunnel).successor
     if device is not None:
         tables.delete_device(engine.resources, device.interface)
-    tables.end(engine.resources, rotation, "rolled back")
+    tables.end(engine.resources, rotation, ROLLED_BACK)
     close(engine, rotation.tunnel, f"rotation rolled back: key {rotation.old_fingerprint} stays")
 
 
