@@ -16,6 +16,8 @@ Schedules:
 Between two agents (docs/exchange.md):
     messages.py      what is said, as bytes
     agreement.py     what a peer's statement comes to; pure
+    known_keys.py    what each peer's agent knows of our keys, where both ends may change theirs at once
+    limits.py        how much of it is done
     guest_tables.py  what peers have said, in the store
     wishes.py        a peer's agent asked to make the peer's new key
     wish_tables.py   what comes of that, in the store
@@ -59,6 +61,7 @@ def feature() -> "Feature":
             *tables.MIGRATIONS,
             schedule_tables.MIGRATION,
             guest_tables.MIGRATION,
+            guest_tables.MIGRATION_SETTLED,
             preshared_tables.MIGRATION,
         ),
         load=tables.FurtherCache().load,

@@ -10,8 +10,8 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import ConflictError, NotFound
 from resource_wireguard.features.rotate import (
-    exchange,
     keys,
+    known_keys,
     offers,
     peers,
     preshared,
@@ -230,7 +230,7 @@ def rollback(engine: Engine, request: Back) -> Done:
 def _refuse_too_late(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> None:
     """ConflictError where a peer's agent knows no key but the new one: to take that away would cut it off."""
     names = ", ".join(
-        f"'{name}'" for name in sorted(exchange.beyond_return(engine, tunnel, rotation.new_key))
+        f"'{name}'" for name in sorted(known_keys.beyond_return(engine, tunnel, rotation.new_key))
     )
     if names:
         raise ConflictError(

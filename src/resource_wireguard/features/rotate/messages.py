@@ -48,7 +48,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="rotate"
 
     v: int
     id: Identity
-    overlap: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
+    overlap: Annotated[float, msgspec.Meta(ge=60, le=365 * 86400)]
 
 
 class Preshared(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="psk", tag_field="say"):
