@@ -145,7 +145,7 @@ class Conversation:
             if isinstance(message, Wish):
                 return encode(exchange.grant(engine, speaker, message, self._limits))
             if isinstance(message, Preshared):
-                return encode(offered.hear(engine, *speaker, message))
+                return encode(offered.hear(engine, speaker, message, self._limits))
             return encode(exchange.hear(engine, speaker, message, self._limits))
 
         try:

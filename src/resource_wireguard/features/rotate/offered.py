@@ -8,7 +8,9 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
 from resource_wireguard.features.rotate import preshared_tables as own
 from resource_wireguard.features.rotate import tables
+from resource_wireguard.features.rotate.guest_tables import forget_oldest
 from resource_wireguard.features.rotate.keys import close
+from resource_wireguard.features.rotate.limits import HISTORY_MOST, Limits
 from resource_wireguard.features.rotate.messages import VERSION, Answer, Heard, NotYet, Preshared
 from resource_wireguard.features.rotate.peers import PEER, PRESHARED
 from resource_wireguard.features.rotate.preshared import (
@@ -33,10 +35,11 @@ EVERY = 60.0
 """Seconds in which a peer can offer one key."""
 
 
-def hear(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshared) -> Answer:
+def hear(engine: Engine, speaker: tuple[TunnelSpec, PeerSpec], message: Preshared, limits: Limits) -> Answer:
     """Hold a key, or put it to use; what is so already, and shown by the kernel, is answered at once."""
+    tunnel, peer = speaker
     try:
-        why = _heard(engine, tunnel, peer, message)
+        why = _heard(engine, tunnel, peer, message, limits)
     except ResourceError as error:
         log.warning("'%s' of '%s' has a new preshared key, but: %s", peer.name, tunnel.name, error.message)
         why = "it cannot be done here now"
@@ -45,7 +48,7 @@ def hear(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshared)
     return NotYet(VERSION, message.id, why) if why else Heard(VERSION, message.id)
 
 
-def _heard(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshared) -> str:
+def _heard(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshared, limits: Limits) -> str:
     """Why it is not so here; '' where it is."""
     found, current = find(engine, tunnel.name, peer.name), present(peer)
     now = engine.resources.clock.now()
@@ -62,10 +65,12 @@ def _heard(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshare
     if old is None:
         return "the preshared key here is another one than the one it is made of"
     why = _refusal(engine, tunnel, peer, found, message.use, old is current)
+    if not why and not limits.may_bring_key(tunnel.name, peer.name):
+        why = "these are too many new keys"
     if not why:
         _hold(engine, tunnel, peer, found, old, old.renewed(fresh))
         if message.use:
-            return _heard(engine, tunnel, engine.specs().tunnel(tunnel.name).peer(peer.name), message)
+            return _heard(engine, tunnel, engine.specs().tunnel(tunnel.name).peer(peer.name), message, limits)
     return why
 
 
@@ -105,6 +110,7 @@ def _hold(
         number = written(engine, tunnel, replace(peer, preshared_key=old), key, 0.0, actor=_theirs(peer))
         own.put_other(resources, own.put(resources, number, peer.name, theirs=True), key)
         own.put_state(resources.store, number, OFFERED, None)
+        forget_oldest(resources.store, tunnel.name, peer.name, HISTORY_MOST)
         close(engine, tunnel.name, f"peer '{peer.name}' offers preshared key {fingerprint(key)}")
     engine.settle("exchange")
 

@@ -140,7 +140,7 @@ class Pair:
             message = decode(encode(telling.message(IDENTITY)))
             assert isinstance(message, Preshared)
             home = hearer.engine.specs().tunnel("home")
-            answer = offered.hear(hearer.engine, home, home.peer(speaker.name), message)
+            answer = offered.hear(hearer.engine, (home, home.peer(speaker.name)), message, hearer.limits)
             if isinstance(answer, Heard) and not lost:
                 exchange.told(speaker.engine, telling, answer)
             answers.append(answer)
@@ -327,7 +327,7 @@ def test_a_word_about_the_key_before_says_nothing_of_this_one(pair: Pair) -> Non
     pair.a.rotate()
     pair.say(pair.a, lost=True)
     home = pair.b.engine.specs().tunnel("home")
-    answer = offered.hear(pair.b.engine, home, home.peer("a"), late.message(IDENTITY))
+    answer = offered.hear(pair.b.engine, (home, home.peer("a")), late.message(IDENTITY), pair.b.limits)
     assert isinstance(answer, Heard)
     assert pair.b.state() == OFFERED
     for _ in range(2):
@@ -449,7 +449,7 @@ def test_all_devices_on_which_a_peer_sits_have_the_new_key(pair: Pair) -> None:
     (telling,) = exchange.tellings(pair.a.engine)
     message, home = telling.message(IDENTITY), pair.b.engine.specs().tunnel("home")
     assert isinstance(message, Statement)
-    assert isinstance(exchange.hear(pair.b.engine, (home, home.peer("a")), message), Heard)
+    assert isinstance(exchange.hear(pair.b.engine, (home, home.peer("a")), message, pair.b.limits), Heard)
     pair.b.rotate()
     for _ in range(2):
         assert isinstance(pair.say(pair.b)[0], Heard)
@@ -474,6 +474,17 @@ def test_a_peer_offers_one_key_a_minute(pair: Pair) -> None:
     assert isinstance(pair.say(pair.a)[0], Heard)
 
 
+def test_offers_without_end_leave_a_short_history(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offered, "HISTORY_MOST", 3)
+    for _ in range(6):
+        pair.clock.time += 61
+        pair.shake()
+        pair.a.rotate()
+        assert isinstance(pair.say(pair.a, lost=True)[0], Heard)
+        pair.a.call("rotate.rollback", tunnel="home", peer="b")
+    assert len(pair.b.past()) == 4
+
+
 def test_a_key_made_of_another_one_is_not_taken(pair: Pair) -> None:
     """Neither by one who knows only what is said, nor of keys that differ at the two ends."""
     home, before = pair.b.engine.specs().tunnel("home"), pair.b.in_kernel()
@@ -481,9 +492,11 @@ def test_a_key_made_of_another_one_is_not_taken(pair: Pair) -> None:
     for key in (NO_PRESHARED_KEY.renewed(fresh), fresh):
         for use in (False, True):
             message = Preshared(VERSION, IDENTITY, fresh.reveal(), fingerprint(key), use)
-            assert isinstance(offered.hear(pair.b.engine, home, home.peer("a"), message), NotYet)
+            answer = offered.hear(pair.b.engine, (home, home.peer("a")), message, pair.b.limits)
+            assert isinstance(answer, NotYet)
     bad = Preshared(VERSION, IDENTITY, "?" * 44, fingerprint(fresh), True)
-    assert isinstance(offered.hear(pair.b.engine, home, home.peer("a"), bad), NotYet)
+    answer = offered.hear(pair.b.engine, (home, home.peer("a")), bad, pair.b.limits)
+    assert isinstance(answer, NotYet)
     assert pair.b.past() == []
     assert pair.b.in_kernel() == before
 
