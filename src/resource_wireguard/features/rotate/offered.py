@@ -5,7 +5,7 @@ import logging
 from msgspec.structs import replace
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.errors import ResourceError
+from resource_wireguard.errors import InvalidInput, ResourceError
 from resource_wireguard.features.rotate import preshared_tables as own
 from resource_wireguard.features.rotate import tables
 from resource_wireguard.features.rotate.guest_tables import forget_oldest
@@ -60,7 +60,10 @@ def _heard(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, message: Preshare
         if message.use and found.rotation.outcome == OFFERED:
             _use(engine, tunnel, peer, found, next(key for key in held if fingerprint(key) == message.key))
         return ""
-    fresh = parse_preshared_key(message.fresh)
+    try:
+        fresh = parse_preshared_key(message.fresh)
+    except InvalidInput:
+        return "this is no secret"
     old = next((key for key in held if fingerprint(key.renewed(fresh)) == message.key), None)
     if old is None:
         return "the preshared key here is another one than the one it is made of"
