@@ -41,7 +41,10 @@ def hear(engine: Engine, speaker: tuple[TunnelSpec, PeerSpec], message: Preshare
     try:
         why = _heard(engine, tunnel, peer, message, limits)
     except ResourceError as error:
-        log.warning("'%s' of '%s' has a new preshared key, but: %s", peer.name, tunnel.name, error.message)
+        if limits.may_bring_key(tunnel.name, peer.name):
+            log.warning(
+                "'%s' of '%s' has a new preshared key, but: %s", peer.name, tunnel.name, error.message
+            )
         why = "it cannot be done here now"
     if not why and not is_shown(engine, tunnel.name, peer.name):
         why = "it is not done yet"
