@@ -96,6 +96,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_since: float = 0.0
     keepalive: int = 0
     holds: bool | None = None
+    leaving: bool = False
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     Its private key may be a new one or, with None, the tunnel's (the same host at another port). seats None:
     all that sit on the tunnel's first device sit here too, under the same keys. A successor is to take the
     first device's place: new configs speak of it, and endpoint is what peers are told to reach it by. awaited
-    names peers that await it at an endpoint of theirs, where it calls them.
+    names peers that await it at an endpoint of theirs, where it calls them. Nothing is sent by one that is
+    leaving: it only hears what is still on its way, as a seat that is leaving does.
     """
 
     interface: str
@@ -115,6 +117,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     successor: bool = False
     endpoint: Endpoint | None = None
     awaited: tuple[tuple[str, Endpoint], ...] = ()
+    leaving: bool = False
 
     def key_of(self, tunnel: TunnelSpec) -> PrivateKey:
         """Its own key, or its tunnel's."""

@@ -2,6 +2,7 @@
 
     tables.py    the only SQL: rotations that run and that were, further devices and keys
     keys.py      a tunnel's keys: a second generation, which takes over or is withdrawn
+    going_back.py  withdrawn when the agents that may send to it have heard of that
     peers.py     a peer's key beside its old one; preshared keys
     progress.py  who has moved, and what is left to do: what the bus shows
     commands.py  the rotate.* commands
@@ -63,6 +64,7 @@ def feature() -> "Feature":
             guest_tables.MIGRATION,
             guest_tables.MIGRATION_SETTLED,
             preshared_tables.MIGRATION,
+            guest_tables.MIGRATION_LEAVING,
         ),
         load=tables.FurtherCache().load,
         commands=(*commands.COMMANDS, *scheduling.COMMANDS),

@@ -107,14 +107,20 @@ def psk(format_: str, **fields: Any) -> None:
 
 
 def _show_answered(done: dict[str, Any], format_: str, fields: dict[str, Any], what: str) -> None:
-    """Wait for the word of a peer's agent, where one is asked."""
-    if done.get("asking"):
-        on_terminal(f"asking the agent of '{fields['peer']}' {what}")
-    while done.get("asking"):
-        time.sleep(ASKED_EVERY)
-        done = call("rotate.asked", {"tunnel": fields["tunnel"], "number": done["rotation"]["id"]})
+    done = _answered(done, f"asking the agent of '{fields['peer']}' {what}")
     output.show(done, format_, _done_lines)
     show_notes(done)
+
+
+def _answered(done: dict[str, Any], progress: str) -> dict[str, Any]:
+    """Wait for the word of peers' agents, where any are asked."""
+    if done.get("asking"):
+        on_terminal(progress)
+    while done.get("asking"):
+        time.sleep(ASKED_EVERY)
+        rotation = done["rotation"]
+        done = call("rotate.asked", {"tunnel": rotation["tunnel"], "number": rotation["id"]})
+    return done
 
 
 @rotate.command(examples=("rotate status", "rotate status home --format json"))
@@ -189,7 +195,10 @@ def _jitter(text: str | None, interval: int) -> float | None:
 @format_option
 def rollback(tunnel: str, peer: str | None, format_: str) -> None:
     """Withdraw a new key that has not taken over yet, a tunnel's or a peer's."""
-    done = call("rotate.rollback", given(tunnel=tunnel, peer=peer))
+    begun = call("rotate.rollback", given(tunnel=tunnel, peer=peer))
+    done = _answered(begun, "the agents of peers go back to the old key")
+    if done is not begun:
+        done |= {what: begun[what] + done[what] for what in ("peers", "next", "notes")}
     output.show(done, format_, _done_lines)
     show_notes(done)
 

@@ -10,6 +10,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import ConflictError, NotFound
 from resource_wireguard.features.rotate import (
+    going_back,
     keys,
     known_keys,
     offers,
@@ -142,9 +143,12 @@ def rotate_peer(engine: Engine, request: Peer) -> Done:
 
 
 def asked(engine: Engine, request: Asked) -> Done:
-    """What has come of asking a peer's agent; refused as ever where none has answered, and no key is ours."""
+    """What has come of asking a peer's agent, or of telling all that a key goes; refused as ever where none
+    has answered, and no key is ours."""
     tunnel = engine.specs().tunnel(request.tunnel)
     rotation = _ended(engine, tunnel.name, request.number)
+    if rotation.peer is None:
+        return _shown(engine, tunnel, rotation, (), tuple(_notes_of_going_back(engine, tunnel, rotation)))
     if rotation.outcome == wishes.UNANSWERED:
         raise peers.own_keys(rotation.peer or "")
     notes = _notes_of_preshared if rotation.what == peers.PRESHARED else _notes_of_wish
@@ -157,6 +161,11 @@ def _notes_of_wish(_: Engine, __: TunnelSpec, rotation: Rotation) -> Iterator[st
         yield f"the agent of '{rotation.peer}' makes the key: nothing is left to do"
     elif rotation.ended_at is None:
         yield f"the agent of '{rotation.peer}' has not answered: the key was made here"
+
+
+def _notes_of_going_back(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> Iterator[str]:
+    for name in sorted(going_back.unheard(engine, tunnel, rotation)) if rotation.ended_at else ():
+        yield f"the agent of '{name}' has not answered: it is still told to go back"
 
 
 def _notes_of_preshared(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> Iterator[str]:
@@ -207,22 +216,26 @@ def history(engine: Engine, request: Past) -> list[RotationView]:
 
 
 def rollback(engine: Engine, request: Back) -> Done:
-    """Withdraw the new key; whoever uses it already is named, and has to go back."""
+    """Withdraw the new key; whoever uses it already and has no agent is named, and has to go back.
+
+    A tunnel's goes as soon as the agents of its peers have gone back: rotate.asked tells when.
+    """
     tunnel = engine.specs().tunnel(request.tunnel)
     rotation = running(engine, tunnel.name, request.peer)
     report = engine.report()
     if rotation.peer is None:
         _refuse_too_late(engine, tunnel, rotation)
     gone_over = [peer for peer in concerned(report, tunnel, rotation) if peer.moved]
+    told: set[str] = set()
     with engine.change():
         if rotation.peer is None:
-            keys.withdraw(engine, rotation)
+            told = going_back.begin(engine, tunnel, rotation)
         elif rotation.what == peers.PRESHARED:
             offers.withdraw(engine, rotation)
         else:
             peers.withdraw(engine, rotation)
     engine.settle(tunnel.name)
-    back = tuple(msgspec.structs.replace(peer, moved=False) for peer in gone_over)
+    back = tuple(msgspec.structs.replace(peer, moved=False) for peer in gone_over if peer.name not in told)
     notes = tuple(f"'{peer.name}' had moved to the new key and must go back" for peer in back)
     return _shown(engine, tunnel, _ended(engine, tunnel.name, rotation.id), back, notes)
 
@@ -297,6 +310,8 @@ def _shown(
 
 
 def _is_asking(engine: Engine, rotation: Rotation) -> bool:
+    if rotation.peer is None:
+        return rotation.outcome == tables.GOING_BACK
     if peers.is_wish(rotation):
         return rotation.outcome == wishes.ASKED
     return offers.is_asking(rotation, engine.resources.clock.now())

@@ -202,7 +202,7 @@ class Conversation:
         self._awaited[identity] = telling, answer
         try:
             for ear, transport in self._ears.items():
-                if (ear[0], ear[2]) == (telling.interface, telling.source):
+                if ear[0] in telling.interfaces and ear[2] == telling.source:
                     transport.sendto(encode(telling.message(identity)), (telling.destination, PORT))
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:

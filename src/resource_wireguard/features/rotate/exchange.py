@@ -106,6 +106,10 @@ def _follow(
         return
     if verdict.promote and engine.report().drift:
         engine.settle("exchange")  # what we send must go by the new key before the old one goes
+    elif verdict.send_away and not verdict.promote:
+        for key in verdict.send_away:
+            tables.quiet_guest(store, tunnel.name, peer.name, key)
+        engine.settle("exchange")  # and by the old one before the new one goes
     with engine.change():
         if verdict.take_in:
             port = stated[verdict.take_in]
@@ -214,7 +218,8 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answe
     rotations = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1)
     recent = engine.resources.clock.now() - WISHES_EVERY
     ended = rotations[0].ended_at if rotations else None
-    if is_ending(engine, tunnel) or (ended and rotations[0].started_at >= recent):
+    going_back = bool(rotations) and rotations[0].outcome == own_tables.GOING_BACK
+    if going_back or is_ending(engine, tunnel) or (ended and rotations[0].started_at >= recent):
         return NotYet(VERSION, wish.id, "it was done a moment ago")
     if ended or not rotations:
         if not limits.may_wish(tunnel.name, peer.name):
@@ -234,14 +239,14 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answe
 
 
 class Telling(msgspec.Struct, frozen=True):
-    """What a peer is to be told: from which of our addresses and interfaces, and to which address.
+    """What a peer is to be told: from which of our addresses, by which interfaces, and to which address.
 
     Our keys; or a new preshared key; or, where there is neither, the wish that it rotates its own.
     """
 
     tunnel: str
     peer: str
-    interface: str
+    interfaces: tuple[str, ...]
     source: str
     destination: str
     keys: Keys = ()
@@ -297,15 +302,17 @@ def _there(specs: Specs, tunnel_name: str, peer_name: str | None) -> Iterator[Sp
 def _telling(
     engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys = (), offer: Offer | None = None
 ) -> Iterator[Telling]:
-    """By the device on which the peer was heard last."""
+    """By the device on which the peer was heard last; where that one goes, by the one that stays too."""
     places = engine.last_specs.places(tunnel, peer)
     live = engine.resources.host.handshakes({interface for interface, _ in places})
-    interface = max(places, key=lambda place: live.get(place, 0.0))[0]
+    latest = max(places, key=lambda place: live.get(place, 0.0))[0]
+    goes = any(d.leaving and d.interface == latest for d in engine.last_specs.further(tunnel.name).devices)
+    interfaces = (tunnel.interface, latest) if goes else (latest,)
     for prefix in peer.addresses[:1]:
         destination = prefix.partition("/")[0]
         source = next((a.partition("/")[0] for a in tunnel.addresses if is_v6(a) == is_v6(prefix)), None)
         if source:
-            yield Telling(tunnel.name, peer.name, interface, source, destination, keys, offer)
+            yield Telling(tunnel.name, peer.name, interfaces, source, destination, keys, offer)
 
 
 def again(engine: Engine, telling: Telling) -> Telling | None:

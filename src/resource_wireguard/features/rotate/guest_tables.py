@@ -48,6 +48,8 @@ ALTER TABLE rotation_heard ADD COLUMN at REAL NOT NULL DEFAULT 0;
 """
 """Two ends whose keys change at the same time. public_key: of a successor, where a side has its key."""
 
+MIGRATION_LEAVING = "ALTER TABLE rotation_guests ADD COLUMN leaving INTEGER NOT NULL DEFAULT 0"
+
 LEARNED = ("rotation_sides", "rotation_guests", "rotation_heard")
 """The tables, all of them of what was learned."""
 
@@ -74,6 +76,7 @@ class Guest(msgspec.Struct, frozen=True):
     endpoint: Endpoint | None
     since: float
     spoken_of: float
+    leaving: bool = False
 
 
 class HeardOf(msgspec.Struct, frozen=True):
@@ -114,13 +117,14 @@ def guests(store: Store) -> Iterator[Guest]:
     """All guests, those that were taken in first before the others."""
     rows = store.query(
         "SELECT tunnels.name, peers.name, rotation_guests.public_key, side, rotation_sides.listen_port, "  # noqa: S608
-        f"{_SUCCESSOR}, rotation_guests.endpoint, since, spoken_of FROM rotation_guests "
+        f"{_SUCCESSOR}, rotation_guests.endpoint, since, spoken_of, leaving FROM rotation_guests "
         "JOIN rotation_sides ON rotation_sides.interface = side "
         "JOIN peers ON peers.id = peer JOIN tunnels ON tunnels.id = peers.tunnel ORDER BY since"
     )
-    for tunnel, peer, key, side, port, successor, endpoint, *times in rows:
+    for tunnel, peer, key, side, port, successor, endpoint, since, spoken_of, leaving in rows:
         where = parse_endpoint(endpoint) if endpoint else None
-        yield Guest(tunnel, peer, PublicKey(key), Side(tunnel, side, port, bool(successor)), where, *times)
+        place = Side(tunnel, side, port, bool(successor))
+        yield Guest(tunnel, peer, PublicKey(key), place, where, since, spoken_of, bool(leaving))
 
 
 def put_guest(store: Store, guest: Guest) -> None:
@@ -142,6 +146,14 @@ def put_guest(store: Store, guest: Guest) -> None:
 def touch_guests(store: Store, tunnel: str, peer: str, now: float) -> None:
     """A peer's guests were spoken of."""
     store.execute(f"UPDATE rotation_guests SET spoken_of = ? WHERE peer = {_OF_PEER}", now, tunnel, peer)  # noqa: S608
+
+
+def quiet_guest(store: Store, tunnel: str, peer: str, key: PublicKey) -> None:
+    """Send nothing to a guest any more, while it is still heard."""
+    store.execute(
+        f"UPDATE rotation_guests SET leaving = 1 WHERE peer = {_OF_PEER} AND public_key = ?",  # noqa: S608
+        *(tunnel, peer, bytes(key)),
+    )
 
 
 def delete_guest(store: Store, tunnel: str, peer: str, key: PublicKey) -> None:
@@ -217,6 +229,7 @@ def side_devices(store: Store) -> list[tuple[str, float, DeviceSpec]]:
             endpoint=guest.endpoint,
             endpoint_since=guest.since,
             keepalive=keepalive if guest.public_key == official else KEEPALIVE_NEW,
+            leaving=guest.leaving,
         )
         seats.setdefault(guest.side.interface, []).append(seat)
     keys = {

@@ -3,6 +3,7 @@
 Each step is one change of specs; the host follows in the next pass, whoever dies in between.
 """
 
+import math
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -29,6 +30,9 @@ KEEP, KEEP_MOST = 30 * DAY, 3650 * DAY
 
 TUNNEL, ROLLED_BACK = "tunnel", "rolled back"
 """What is rotated, and how that ends where the old key stays."""
+
+BACK_WITHIN = 6.0
+"""Seconds for agents to go back in: a lost handshake is tried again after 5 (REKEY_TIMEOUT)."""
 
 
 def begin(
@@ -103,11 +107,26 @@ def finish(engine: Engine, rotation: Rotation, outcome: str) -> None:
     close(engine, tunnel.name, f"rotation ended, {outcome}: key {rotation.new_fingerprint}")
 
 
+def go_back(engine: Engine, rotation: Rotation) -> None:
+    """Send by the old key alone, in the change that is open; the new one is heard until it is withdrawn."""
+    resources = engine.resources
+    until = resources.clock.now() + BACK_WITHIN
+    tables.set_deadline(resources.store, rotation.id, until, tables.GOING_BACK)
+    close(engine, rotation.tunnel, f"rotation goes back: key {rotation.old_fingerprint} stays")
+
+
+def went_back_at(rotation: Rotation) -> float:
+    """Unix seconds; 0 for a rotation that has not."""
+    if rotation.outcome not in (tables.GOING_BACK, ROLLED_BACK):
+        return 0.0
+    return min((rotation.deadline or math.inf) - BACK_WITHIN, rotation.ended_at or math.inf)
+
+
 def withdraw(engine: Engine, rotation: Rotation) -> None:
     """Take the new generation away again, in the change that is open."""
-    device = engine.specs().further(rotation.tunnel).successor
-    if device is not None:
-        tables.delete_device(engine.resources, device.interface)
+    for device in engine.specs().further(rotation.tunnel).devices:
+        if device.leaving:
+            tables.delete_device(engine.resources, device.interface)
     tables.end(engine.resources, rotation, ROLLED_BACK)
     close(engine, rotation.tunnel, f"rotation rolled back: key {rotation.old_fingerprint} stays")
 
@@ -143,6 +162,10 @@ def refuse_running(engine: Engine, tunnel: str, peer: str | None = None, what: s
     except NotFound:
         return
     whose = f"peer '{peer}' of tunnel '{tunnel}'" if peer else f"tunnel '{tunnel}'"
+    if rotation.outcome == tables.GOING_BACK:
+        raise ConflictError(
+            f"{whose} is going back to its old key", "that takes some seconds; try again then"
+        )
     words = " ".join(filter(None, (tunnel, peer)))
     raise ConflictError(
         f"{whose} is being rotated already (new key: {rotation.new_fingerprint})",

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.features.rotate import guest_tables
 from resource_wireguard.features.rotate.guest_tables import HeardOf
-from resource_wireguard.features.rotate.keys import ROLLED_BACK
+from resource_wireguard.features.rotate.keys import went_back_at
 from resource_wireguard.features.rotate.progress import who_moved
-from resource_wireguard.features.rotate.tables import Rotation, rotations
+from resource_wireguard.features.rotate.tables import GOING_BACK, Rotation, rotations
 from resource_wireguard.host.facts import SESSION_LIFETIME
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
@@ -45,8 +45,9 @@ def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
 
 
 def _rotation(engine: Engine, tunnel: TunnelSpec) -> Rotation | None:
-    """The one of a tunnel's own keys that runs."""
-    return next(iter(rotations(engine.resources.store, tunnel.name, running=True, own=True)), None)
+    """The one of a tunnel's own keys that runs, and does not go back."""
+    running = rotations(engine.resources.store, tunnel.name, running=True, own=True)
+    return next((rotation for rotation in running if rotation.outcome != GOING_BACK), None)
 
 
 def crossed(engine: Engine, tunnel: TunnelSpec) -> dict[str, Keys]:
@@ -94,13 +95,14 @@ def comes_first(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> bool:
 
 
 def doubt(engine: Engine, tunnel: TunnelSpec) -> Callable[[HeardOf | None], bool]:
-    """Whether a peer may have taken in a key of ours whose rotation has ended, and its answer was lost: it is
-    told what the keys are for as long as it would keep a guest."""
+    """Whether a peer may have taken in a key of ours whose rotation has ended or is going back, and its
+    answer was lost: it is told what the keys are for as long as it would keep a guest."""
     (last,) = rotations(engine.resources.store, tunnel.name, own=True, last=1) or (None,)
-    ended = last.ended_at if last and last.ended_at else 0.0
-    if last is None or engine.resources.clock.now() - ended > LEASE + SESSION_LIFETIME:
+    went_back = went_back_at(last) if last else 0.0
+    ended = went_back or (last.ended_at if last and last.ended_at else 0.0)
+    if engine.resources.clock.now() - ended > LEASE + SESSION_LIFETIME:
         return lambda _: False
-    return lambda entry: entry is None or (last.outcome == ROLLED_BACK and entry.at < ended)
+    return lambda entry: entry is None or entry.at < went_back
 
 
 def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:

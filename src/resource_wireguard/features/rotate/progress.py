@@ -125,7 +125,7 @@ def running_view(report: Report, tunnel: TunnelSpec, rotation: Rotation) -> Runn
         listen_port=successor.listen_port if successor else None,
         new_public_key=str(rotation.new_key) if rotation.new_key else None,
         peers=peers,
-        next=tuple(next_steps(tunnel, rotation, peers)),
+        next=() if rotation.outcome == tables.GOING_BACK else tuple(next_steps(tunnel, rotation, peers)),
     )
 
 

@@ -69,7 +69,7 @@ beside a rotation of somebody else. A seat without a device is on the tunnel's f
 
 _DEVICES = """
 SELECT d.id, t.id, t.name, d.interface, d.public_key, d.listen_port, d.endpoint, d.own_seats, d.rotation,
-    r.started_at
+    r.started_at, r.outcome
 FROM rotation_devices d JOIN tunnels t ON t.id = d.tunnel LEFT JOIN rotations r ON r.id = d.rotation
 ORDER BY d.id"""
 _SEATS = """
@@ -85,6 +85,9 @@ _ROTATION = (
     "r.id, t.name, r.peer, r.what, r.actor, r.started_at, r.deadline, r.grace, r.ended_at, r.outcome, "
     "r.old_key, r.new_key, r.old_fingerprint, r.new_fingerprint, r.keep, r.kept_until"
 )
+
+GOING_BACK = "going back"
+"""The outcome of a rotation that is withdrawn, and runs until agents have heard of it."""
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,15 +177,16 @@ def _age(entry: tuple[float, DeviceSpec]) -> float:
 
 
 def _device(opened: Opened, row: tuple[Any, ...], seats: tuple[Seat, ...]) -> DeviceSpec:
-    number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation, _ = row
+    number, tunnel, _, interface, public_key, port, endpoint, own_seats, rotation, _, outcome = row
     return DeviceSpec(
         interface=interface,
         private_key=opened.private(_device_secret(tunnel, number), PublicKey(public_key)),
         public_key=PublicKey(public_key),
         listen_port=port,
         seats=seats if own_seats else None,
-        successor=rotation is not None,
+        successor=rotation is not None and outcome != GOING_BACK,
         endpoint=parse_endpoint(endpoint) if endpoint else None,
+        leaving=outcome == GOING_BACK,
     )
 
 
@@ -327,9 +331,9 @@ def retire(
     )
 
 
-def set_deadline(store: Store, rotation: int, deadline: float) -> None:
-    """When a rotation ends; no change of what the user said."""
-    store.execute("UPDATE rotations SET deadline = ? WHERE id = ?", deadline, rotation)
+def set_deadline(store: Store, rotation: int, deadline: float, state: str = "") -> None:
+    """When a rotation ends, and what it has come to; no change of what the user said."""
+    store.execute("UPDATE rotations SET deadline = ?, outcome = ? WHERE id = ?", deadline, state, rotation)
 
 
 def rotations(
@@ -371,10 +375,8 @@ def retired_key(resources: Resources, rotation: Rotation) -> bytes | None:
 
 def aged(store: Store, now: float) -> list[tuple[int, int]]:
     """Rotations and their tunnels' rows whose retired key has been kept long enough."""
-    return [
-        (rotation, tunnel)
-        for rotation, tunnel in store.query("SELECT id, tunnel FROM rotations WHERE kept_until <= ?", now)
-    ]
+    rows = store.query("SELECT id, tunnel FROM rotations WHERE kept_until <= ?", now)
+    return [(rotation, tunnel) for rotation, tunnel in rows]
 
 
 def forget_retired(resources: Resources, rotation: int, tunnel: int) -> None:

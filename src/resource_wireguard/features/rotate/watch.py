@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import keys, known_keys, peers, tables, trials, wishes
+from resource_wireguard.features.rotate import going_back, keys, known_keys, peers, tables, trials, wishes
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import Facts
@@ -118,6 +118,8 @@ class Watch:
     def _advanced(self, engine: Engine, rotation: Rotation) -> bool:
         if rotation.peer is not None:
             return _advanced_peer(engine, rotation)
+        if rotation.outcome == tables.GOING_BACK:
+            return going_back.advanced(engine, rotation)
         outcome = self._outcome(engine, rotation)
         if outcome:
             self._forget(rotation)
@@ -208,7 +210,8 @@ def _is_open(specs: Specs, tunnel: TunnelSpec) -> bool:
     further = specs.further(tunnel.name)
     own = {(peer.name, peer.public_key) for peer in tunnel.peers}
     seats = [seat for device in further.devices for seat in device.seats or ()]
-    return bool(further.successor or further.seats or any((s.peer, s.public_key) not in own for s in seats))
+    changing = further.successor or further.seats or any(device.leaving for device in further.devices)
+    return bool(changing or any((s.peer, s.public_key) not in own for s in seats))
 
 
 def _interfaces(specs: Specs) -> Iterator[str]:

@@ -29,8 +29,13 @@ LATE = 600.0
 
 
 def may_be_asked(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> bool:
-    """Whether an agent may be there: one has spoken before, or a peer is there that makes its own keys."""
-    if not (tunnel.active and peer.enabled and peer.addresses) or _rotates(engine, tunnel):
+    """Whether an agent may be there, and may change the peer's keys now."""
+    return not _rotates(engine, tunnel) and may_be_there(engine, tunnel, peer)
+
+
+def may_be_there(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> bool:
+    """Whether an agent may be: one has spoken before, or a peer is there that makes its own keys."""
+    if not (tunnel.active and peer.enabled and peer.addresses):
         return False
     store, place = engine.resources.store, (tunnel.name, peer.name)
     guests = {(guest.tunnel, guest.peer) for guest in guest_tables.guests(store)}

@@ -58,7 +58,7 @@ def sitting(
     if device.seats is None:
         staged, awaited = _by_peer(further.seats), dict(device.awaited)
         for peer in peers:
-            here = _called(peer, awaited.get(peer.name)) if device.successor else peer
+            here = _called(peer, awaited.get(peer.name)) if device.successor or device.leaving else peer
             yield peer, (here, *staged.get(peer.name, ()))
         return
     seats = _by_peer(device.seats)
@@ -86,7 +86,7 @@ def _by_peer(seats: Iterable[Seat]) -> dict[str, list[Seat]]:
 
 
 def whereabouts(tunnel: TunnelSpec, further: Further, facts: Facts) -> Whereabouts:
-    """Each peer is where it shook hands last, at the earlier place where it never did.
+    """Each peer is where it shook hands last, at the earlier place where it never did; nobody on what leaves.
 
     So one that has taken up a new key or device is not sent back by the old session's end, and one that goes
     back itself is followed.
@@ -99,7 +99,12 @@ def whereabouts(tunnel: TunnelSpec, further: Further, facts: Facts) -> Whereabou
     places: dict[str, list[Place]] = {}
     for device in devices_of(tunnel, further):
         for peer, keys in sitting(device, _concerned(tunnel, further), further):
-            places.setdefault(peer.name, []).extend((device.interface, key.public_key) for key in keys)
+            for key in keys:
+                place = device.interface, key.public_key
+                if device.leaving or (isinstance(key, Seat) and key.leaving):
+                    left.add(place)
+                else:
+                    places.setdefault(peer.name, []).append(place)
             holder = _holder(device.interface, keys, facts)
             if holder is not keys[0]:
                 holding.add((device.interface, holder.public_key))

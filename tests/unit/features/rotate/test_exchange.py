@@ -7,6 +7,7 @@ from tests.unit.worlds import key_of
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.features.rotate import exchange
 from resource_wireguard.features.rotate.exchange import LEASE, speaker_of
+from resource_wireguard.features.rotate.keys import BACK_WITHIN
 from resource_wireguard.features.rotate.messages import VERSION, Answer, Heard, KeyAt, NotYet, Statement, Wish
 from resource_wireguard.host.state import Link, Peer, Route
 from resource_wireguard.model.keys import PublicKey
@@ -180,6 +181,9 @@ def test_a_key_that_is_an_agents_only_one_is_not_rolled_back(stage: Stage) -> No
     stage.shake("phone", 1)
     stage.look()
     stage.call("rotate.rollback", tunnel="home")
+    with pytest.raises(ConflictError, match="is going back to its old key"):
+        stage.call("rotate.keys", tunnel="home")
+    stage.look(BACK_WITHIN)
     stage.call("rotate.keys", tunnel="home")
     tell(40000)
     for peer in ("phone", "laptop"):
