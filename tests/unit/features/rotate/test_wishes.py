@@ -8,6 +8,7 @@ from tests.unit.worlds import key_of
 
 from resource_wireguard.errors import ConflictError, InvalidInput
 from resource_wireguard.features.rotate import exchange
+from resource_wireguard.features.rotate.keys import BACK_WITHIN
 from resource_wireguard.features.rotate.messages import VERSION, Heard, KeyAt, Statement, Wish
 from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.features.rotate.wishes import ANSWER_WITHIN, ASKED, GRANTED, LATE, UNANSWERED
@@ -58,6 +59,7 @@ def spoke_before(stage: Stage) -> None:
     telling = next(t for t in exchange.tellings(stage.engine) if t.peer == "phone")
     exchange.told(stage.engine, telling, Heard(VERSION, IDENTITY, 40000))
     stage.call("rotate.rollback", tunnel="home")
+    stage.look(BACK_WITHIN)
 
 
 def test_an_agent_that_grants_it_brings_the_key_and_the_rotation_is_complete(stage: Stage) -> None:
