@@ -302,12 +302,15 @@ def _there(specs: Specs, tunnel_name: str, peer_name: str | None) -> Iterator[Sp
 def _telling(
     engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys = (), offer: Offer | None = None
 ) -> Iterator[Telling]:
-    """By the device on which the peer was heard last; where that one goes, by the one that stays too."""
+    """By the device on which the peer was heard last; where that one leaves, by another one too."""
     places = engine.last_specs.places(tunnel, peer)
     live = engine.resources.host.handshakes({interface for interface, _ in places})
-    latest = max(places, key=lambda place: live.get(place, 0.0))[0]
-    goes = any(d.leaving and d.interface == latest for d in engine.last_specs.further(tunnel.name).devices)
-    interfaces = (tunnel.interface, latest) if goes else (latest,)
+    leaving = {
+        device.interface for device in engine.last_specs.further(tunnel.name).devices if device.leaving
+    }
+    staying = [place for place in places if place[0] not in leaving]
+    latest = (max(among, key=lambda place: live.get(place, 0.0))[0] for among in (staying, places))
+    interfaces = tuple(dict.fromkeys(latest))
     for prefix in peer.addresses[:1]:
         destination = prefix.partition("/")[0]
         source = next((a.partition("/")[0] for a in tunnel.addresses if is_v6(a) == is_v6(prefix)), None)

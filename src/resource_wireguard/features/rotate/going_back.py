@@ -18,7 +18,7 @@ ANSWERING = 60.0
 
 
 def begin(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> set[str]:
-    """Go back, in the change that is open; the peers whose agents are to hear of it before the device goes."""
+    """Go back, in the change that is open; the peers whose agents are to hear of it before it is over."""
     if rotation.outcome != GOING_BACK:
         keys.go_back(engine, rotation)
     (rotation,) = rotations(engine.resources.store, tunnel.name, own=True, last=1)
