@@ -101,6 +101,10 @@ class KeysUnavailable(ResourceError):
 
 
 class HostError(ResourceError):
-    """The kernel, an engine or a tool refused."""
+    """The kernel, an engine or a tool refused; again_in: seconds until it is worth trying again, if known."""
 
     kind = "host"
+
+    def __init__(self, message: str, hint: str = "", again_in: float | None = None) -> None:
+        super().__init__(message, hint)
+        self.again_in = again_in

@@ -141,6 +141,35 @@ def test_a_killed_engine_finds_a_peer_again_whose_endpoint_it_had_only_learned(
             wait_until(lambda: ping.answers_since(killed), BACK_WITHIN, "answers after the engine's death")
 
 
+def test_a_device_that_is_deleted_again_and_again_comes_back_each_time(
+    agent: Agent, lab: Lab, engine: str
+) -> None:
+    """That is no engine that keeps dying, which would be started ever later."""
+    private, public = key_pair()
+    made = agent.make_tunnel(addresses=["10.97.0.1/24"])
+    with plain_peer(lab.laptop, plain_site(private, made["public_key"]), engine):
+        agent.call(
+            "peer.add", tunnel=made["name"], name="site", public_key=public, addresses=["10.97.0.2/32"],
+            endpoint="192.0.2.2:4500", preshared_key="none",
+        )  # fmt: skip
+        for _ in range(6):
+            wait_until(lambda: lab.server.ping("10.97.0.2"), BACK_WITHIN, "an answer by a new device")
+            lab.server.ip(f"link delete {made['interface']}")
+        wait_until(lambda: lab.server.ping("10.97.0.2"), BACK_WITHIN, "an answer by the last one")
+
+
+def test_an_engine_that_keeps_dying_is_started_when_its_pause_is_over(
+    agent: Agent, lab: Lab, engine: str
+) -> None:
+    if engine == "kernel":
+        pytest.skip("the kernel's own has no process that could die")
+    interface = agent.make_tunnel()["interface"]
+    for pause in (0, 0, 0, 1, 2, 4):
+        wait_until(lambda: lab.server.link(interface), pause + BACK_WITHIN, f"a start after {pause} s")
+        end_engine(lab.server, interface, engine)
+        wait_until(lambda: not lab.server.link(interface), what="its end")
+
+
 # -- killed after each single action --
 
 

@@ -145,7 +145,7 @@ def _spawn(log: int) -> int:
 def _reap(child: int) -> bool:
     from resource_wireguard.system.process import reap
 
-    return reap(child)
+    return reap(child) is not None
 
 
 def _answering(

@@ -146,7 +146,7 @@ class Agent:
         retry = RETRY_FIRST
         while True:
             unfinished = self._unfinished()
-            eventful = await self._something(retry if unfinished else PERIOD)
+            eventful = await self._something(self._until_next_try(retry) if unfinished else PERIOD)
             retry = min(retry * 2, PERIOD) if unfinished and not eventful else RETRY_FIRST
             if eventful:
                 await asyncio.sleep(min(max(SETTLE, 3 * self._last_pass), SETTLE_MOST))
@@ -208,6 +208,11 @@ class Agent:
         last = self._engine.last
         away = self._engine.resources.secrets.unavailable()
         return last is None or bool(last.drift or last.problems or away)
+
+    def _until_next_try(self, pause: float) -> float:
+        """Seconds: a pause that grows blindly would otherwise double what is known to be long enough."""
+        problems = self._engine.last.problems if self._engine.last else ()
+        return min([pause, *(p.again_in for p in problems if p.again_in is not None)])
 
     async def _in_engine(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

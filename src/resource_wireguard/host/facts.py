@@ -36,11 +36,15 @@ class LinkFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that could not be observed or applied; interface '' where it concerns the whole host."""
+    """Something that could not be observed or applied; interface '' where it concerns the whole host.
+
+    again_in: seconds until it is worth trying again, where that is known.
+    """
 
     message: str
     hint: str = ""
     interface: str = ""
+    again_in: float | None = None
 
 
 class Path(msgspec.Struct, frozen=True):

@@ -258,6 +258,8 @@ class Application:
 
 
 def _problem(noun: str, error: ResourceError | OSError, interface: str) -> Problem:
+    if isinstance(error, HostError):
+        return Problem(f"{noun}: {error.message}", error.hint, interface, error.again_in)
     if isinstance(error, ResourceError):
         return Problem(f"{noun}: {error.message}", error.hint, interface)
     return Problem(f"{noun}: {error}", "", interface)

@@ -44,7 +44,7 @@ class Engines:
         self._choice = choice
         self._has_kernel = has_kernel
         self._log = log
-        self._children: set[int] = set()
+        self._children: dict[int, tuple[str, float]] = {}
         self._starts: dict[str, list[float]] = {}
 
     def available(self) -> str | None:
@@ -63,7 +63,8 @@ class Engines:
             )
         self._check_back_off(interface)
         _claim_socket(interface)
-        self._starts.setdefault(interface, []).append(time.monotonic())
+        begun = time.monotonic()
+        self._starts.setdefault(interface, []).append(begun)
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LOG_LEVEL": "error",
@@ -73,7 +74,7 @@ class Engines:
         with self._open_log() as log:
             begin = os.lseek(log, 0, os.SEEK_END)
             pid = process.spawn_detached([program, "-f", interface], environment, log)
-            self._children.add(pid)
+            self._children[pid] = interface, begun
             self._wait_until_ready(pid, interface, link_exists, lambda: _last_line(log, begin))
 
     def stop(self, interface: str, delete_link: Callable[[], None]) -> None:
@@ -115,8 +116,14 @@ class Engines:
                 return
 
     def reap(self) -> None:
-        """Collect the engines that have ended."""
-        self._children = {pid for pid in self._children if not process.reap(pid)}
+        """Collect the engines that have ended. One that ended in order has not died: its link was deleted."""
+        for pid, (interface, begun) in list(self._children.items()):
+            code = process.reap(pid)
+            if code is None:
+                continue
+            del self._children[pid]
+            if code == 0 and begun in self._starts.get(interface, ()):
+                self._starts[interface].remove(begun)
 
     def _program(self) -> str | None:
         if self._choice == "kernel":
@@ -136,14 +143,15 @@ class Engines:
                 f"engine of {interface} died {len(starts)} times in a minute, "
                 f"next start in {math.ceil(left)} s",
                 f"its log may say why: {self._log}" if self._log else "",
+                left,
             )
 
     def _wait_until_ready(
         self, pid: int, interface: str, link_exists: Callable[[], bool], last_line: Callable[[], str]
     ) -> None:
         for _ in _pauses(READY_DEADLINE):
-            if process.reap(pid):
-                self._children.discard(pid)
+            if process.reap(pid) is not None:
+                del self._children[pid]
                 raise HostError(f"engine of {interface} ended at once: {last_line() or 'without a word'}")
             client = uapi.connect(interface)
             if client is not None:

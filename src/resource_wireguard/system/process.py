@@ -72,10 +72,13 @@ def become(argv: Sequence[str]) -> NoReturn:
         raise HostError(f"{argv[0]} cannot be started: {error.strerror}") from None
 
 
-def reap(pid: int) -> bool:
-    """Whether a child has ended; it is a zombie no more then."""
+def reap(pid: int) -> int | None:
+    """How a child has ended: its exit code, or minus a signal (1 if nobody knows); None while it lives.
+
+    It is a zombie no more then.
+    """
     try:
-        ended, _ = os.waitpid(pid, os.WNOHANG)
+        ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return True
-    return ended == pid
+        return 1
+    return os.waitstatus_to_exitcode(status) if ended == pid else None

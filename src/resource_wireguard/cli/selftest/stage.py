@@ -184,7 +184,7 @@ def _ask(host: str, *words: str) -> Any:
 
 
 def _answers(host: str, pid: int) -> bool:
-    if process.reap(pid):
+    if process.reap(pid) is not None:
         with open(f"{PLACE}/{host}.log", encoding="utf-8", errors="replace") as log:
             lines = log.read().strip().splitlines()
         raise HostError(f"the {host} agent ended at once: {(lines or ['it wrote nothing'])[-1]}")
