@@ -75,6 +75,23 @@ def test_the_answer_of_a_peers_agent_is_waited_for(run: Run, agent: FakeAgent) -
     assert done.stderr == "note: let it in\n"
 
 
+def test_a_rollback_ends_when_the_agents_of_peers_have_gone_back(run: Run, agent: FakeAgent) -> None:
+    """What was said at first, of peers without an agent, is said with what came of it."""
+    over = {
+        "rotation": {**ROTATION, "outcome": "rolled back"},
+        "peers": [],
+        "next": [],
+        "notes": ["'b' is away"],
+    }
+    agent.lines["rotate.rollback"] = [{"result": {**DONE, "asking": True}}]
+    agent.lines["rotate.asked"] = [{"result": over}]
+    done = run("rotate", "rollback", "home")
+    assert agent.asked == [("rotate.rollback", HOME), ("rotate.asked", {**HOME, "number": 3})]
+    assert "rolled back" in done.stdout
+    assert done.stdout.splitlines()[-1] == "  resource-wireguard peer config home laptop"
+    assert done.stderr == "note: let it in\nnote: 'b' is away\n"
+
+
 def test_status_says_who_has_moved_and_what_is_next(run: Run, agent: FakeAgent) -> None:
     agent.lines["rotate.status"] = [{"result": STATUS}]
     lines = run("rotate", "status").stdout.splitlines()
