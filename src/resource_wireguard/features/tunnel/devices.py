@@ -75,7 +75,7 @@ def _called(peer: PeerSpec, endpoint: Endpoint | None) -> PeerSpec:
 
 
 def _told(peer: PeerSpec, seat: Seat) -> Seat:
-    """A key at the endpoint that its peer was given since: what a person says last counts for all its keys."""
+    """A key at the endpoint that its peer was given since: what was said last counts for all keys."""
     if peer.endpoint_since <= seat.endpoint_since:
         return seat
     return replace(seat, endpoint=peer.endpoint, endpoint_since=peer.endpoint_since)
