@@ -206,9 +206,9 @@ def _question(tunnel: str) -> str:
     (known,) = call("rotate.status", {"tunnel": tunnel})
     running = next((rotation for rotation in known["running"] if rotation["peer"] is None), None)
     if running is None:
-        return f"Replace the key of '{tunnel}' at once? That cuts off every peer until it has the new one."
+        return f"This cuts off every peer until it has the new key. Replace that of '{tunnel}' at once?"
     left = sum(peer["enabled"] and not peer["moved"] for peer in running["peers"])
-    return f"End the old key of '{tunnel}' at once? That cuts off {counted(left, 'peer')} not moved yet."
+    return f"This cuts off {counted(left, 'peer')} not moved yet. End the old key of '{tunnel}' at once?"
 
 
 def _refuse_with_now(now: bool, fields: dict[str, Any], names: tuple[str, ...]) -> None:

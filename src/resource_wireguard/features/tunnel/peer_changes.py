@@ -49,14 +49,16 @@ def change(engine: Engine, request: Change) -> Changed:
     # What it has already may lie within another peer's network: an imported tunnel may have such.
     choose.refuse_taken_prefixes(tunnel, after.name, after.allowed_ips - before.allowed_ips)
     if after == before:
-        return _seen(tunnel, before, engine.report(), (f"peer '{before.name}' is so already",))
+        same = f"nothing to change: peer '{before.name}' is so already"
+        return _seen(tunnel, before, engine.report(), (same,))
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, after)
         engine.journal(tunnel.name, f"peer '{after.name}' changed")
     report = settled(engine, tunnel)
     changed = msgspec.structs.replace(tunnel, peers=(after,))
     old = outdated_note(engine, msgspec.structs.replace(tunnel, peers=(before,)), changed)
-    return _seen(tunnel, after, report, (*old, *problem_notes(tunnel, after, report, "the change")))
+    notes = (*old, *_endpoint_note(before, after), *problem_notes(tunnel, after, report, "the change"))
+    return _seen(tunnel, after, report, notes)
 
 
 COMMANDS = (Command("peer.change", Change, change),)
@@ -85,6 +87,13 @@ def _changed(engine: Engine, before: PeerSpec, request: Change) -> PeerSpec:
     if request.dns is not UNSET:
         fields["config_dns"] = tuple(parse_address(text, "DNS server") for text in request.dns or ())
     return msgspec.structs.replace(before, **fields)
+
+
+def _endpoint_note(before: PeerSpec, after: PeerSpec) -> tuple[str, ...]:
+    """No message of WireGuard takes an endpoint back."""
+    if after.endpoint or not before.endpoint:
+        return ()
+    return (f"WireGuard knows '{after.name}' at its last endpoint until it calls from another one",)
 
 
 def _seen(tunnel: TunnelSpec, peer: PeerSpec, report: Report, notes: tuple[str, ...]) -> Changed:

@@ -116,7 +116,7 @@ def change(engine: Engine, request: Change) -> Changed:
         tables.put_tunnel(engine.resources, after)
         engine.journal(after.name, f"tunnel changed: {_differing(before, after)}")
     seen = _brought_up(engine, after.name) if after.active else _seen(engine, after.name)
-    same = (f"tunnel '{after.name}' is so already",) if after == before else ()
+    same = (f"nothing to change: tunnel '{after.name}' is so already",) if after == before else ()
     return Changed(**msgspec.structs.asdict(seen), notes=same or outdated_note(engine, before, after))
 
 
