@@ -120,7 +120,7 @@ def test_the_settings_of_the_unit_are_those_that_are_checked(run: Run, stage: Pa
     assert refused.stderr.startswith(
         f"error: WIREGUARD_PORT 'port' is not a UDP port (in {settings})\nhint: "
     )
-    assert run("status").returncode == 0, "the old agent runs on"
+    assert run("manage", "start").returncode == 2, "the old agent runs on"
     again = run("manage", "install")
     assert (again.returncode, "not a UDP port" in again.stderr) == (1, True)
     assert run("manage", "install", WIREGUARD_PORT="4001").returncode == 0
