@@ -1,5 +1,6 @@
 """manage: real processes and locks, with an agent that has no tunnels."""
 
+import json
 import os
 import signal
 import stat
@@ -200,6 +201,20 @@ def test_a_bad_setting_leaves_nothing_behind(run: Run, config_dir: Path, word: s
     assert refused.stderr.startswith("error: WIREGUARD_DNS 'a' is not an IP address\nhint: ")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 2)
     assert not config_dir.exists()
+
+
+CONTAINER = {"name": "wg", "image": "i", "ports": [51820], "host_network": False, "memory": 100}
+
+
+@pytest.mark.parametrize("words", ["restart", "start", "install", "install --runtime docker"])
+def test_a_bad_setting_does_not_get_into_a_container(run: Run, config_dir: Path, words: str) -> None:
+    config_dir.mkdir()
+    (config_dir / "container.json").write_text(json.dumps(CONTAINER))
+    refused = run("manage", *words.split(), WIREGUARD_PORT="x", DOCKER_HOST="unix:///nowhere")
+    assert (
+        refused.stderr == "error: WIREGUARD_PORT 'x' is not a UDP port\nhint: use a number from 1 to 65535\n"
+    )
+    assert refused.returncode == 1
 
 
 def test_a_log_level_is_read_as_it_is_checked(run: Run, pid: Callable[[], int]) -> None:
