@@ -16,9 +16,15 @@ Schedules:
 Between two agents (docs/exchange.md):
     messages.py      what is said, as bytes
     agreement.py     what a peer's statement comes to; pure
+    known_keys.py    what each peer's agent knows of our keys, where both ends may change theirs at once
+    limits.py        how much of it is done
     guest_tables.py  what peers have said, in the store
     wishes.py        a peer's agent asked to make the peer's new key
     wish_tables.py   what comes of that, in the store
+    offers.py        a new preshared key offered to a peer's agent
+    offered.py       one that a peer's agent offers
+    trials.py        what handshakes and time make of either
+    preshared.py     what these three share; preshared_tables.py: in the store
     exchange.py      what is done about it, and what is to be said
     conversation.py  the source that listens, asks and repeats
 
@@ -41,6 +47,7 @@ def feature() -> "Feature":
     from resource_wireguard.features.rotate import (
         commands,
         guest_tables,
+        preshared_tables,
         schedule_tables,
         scheduling,
         tables,
@@ -50,7 +57,13 @@ def feature() -> "Feature":
 
     return Feature(
         name=NAME,
-        migrations=(*tables.MIGRATIONS, schedule_tables.MIGRATION, guest_tables.MIGRATION),
+        migrations=(
+            *tables.MIGRATIONS,
+            schedule_tables.MIGRATION,
+            guest_tables.MIGRATION,
+            guest_tables.MIGRATION_SETTLED,
+            preshared_tables.MIGRATION,
+        ),
         load=tables.FurtherCache().load,
         commands=(*commands.COMMANDS, *scheduling.COMMANDS),
         sources=(follow, scheduling.run_schedules, converse),

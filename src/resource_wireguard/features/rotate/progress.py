@@ -7,9 +7,9 @@ import msgspec
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
-from resource_wireguard.features.rotate import tables
+from resource_wireguard.features.rotate import preshared, tables
 from resource_wireguard.features.rotate.keys import TUNNEL
-from resource_wireguard.features.rotate.peers import PRESHARED, is_wish
+from resource_wireguard.features.rotate.peers import HERE, PRESHARED, is_wish
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts
 from resource_wireguard.model.keys import PublicKey, fingerprint
@@ -141,14 +141,14 @@ def concerned(report: Report, tunnel: TunnelSpec, rotation: Rotation) -> tuple[P
 
 def who_moved(specs: Specs, facts: Facts, tunnel: TunnelSpec, rotation: Rotation) -> dict[str, bool]:
     """The enabled peers in a rotation, and whether each shook hands last with the new key."""
-    successor = specs.further(tunnel.name).successor
-    found = {}
+    further, found = specs.further(tunnel.name), {}
+    new_key = further.successor.public_key if further.successor else None
+    new_devices = {device.interface for device in further.devices if device.public_key == new_key}
     for peer in tunnel.peers:
         if not peer.enabled or rotation.peer not in (None, peer.name):
             continue
         where, key = latest_place(specs, facts, tunnel, peer)
-        new_device = successor is not None and where == successor.interface
-        found[peer.name] = key == rotation.new_key if rotation.peer else new_device
+        found[peer.name] = key == rotation.new_key if rotation.peer else where in new_devices
     return found
 
 
@@ -172,10 +172,17 @@ def _progress(report: Report, tunnel: TunnelSpec, peer: PeerSpec, moved: bool) -
 def next_steps(tunnel: TunnelSpec, rotation: Rotation, peers: Sequence[PeerProgress]) -> Iterator[str]:
     """What is left for a person to do, one command or sentence each."""
     waiting = [peer for peer in peers if peer.enabled and not peer.moved]
-    for peer in waiting if not is_wish(rotation) else ():
+    for peer in waiting if is_by_hand(rotation) else ():
         yield _tell(tunnel, rotation, peer)
     if waiting and rotation.ended_at is None:
         yield f"{PROGRAM} rotate status {tunnel.name}"
+
+
+def is_by_hand(rotation: Rotation) -> bool:
+    """Whether a person has to bring the new key to the peer: no agent does."""
+    if rotation.what == PRESHARED:
+        return rotation.outcome in (HERE, preshared.ALONE)
+    return not is_wish(rotation)
 
 
 def _tell(tunnel: TunnelSpec, rotation: Rotation, peer: PeerProgress) -> str:

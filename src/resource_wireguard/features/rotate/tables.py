@@ -153,7 +153,8 @@ def _further(
         awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
         found.setdefault(row[2], []).append((row[9] or 0.0, replace(device, awaited=awaited)))
     for name, since, side in sides:
-        found.setdefault(name, []).append((since, side))
+        same = (d.private_key for _, d in found.get(name, ()) if d.public_key == side.public_key)
+        found.setdefault(name, []).append((since, replace(side, private_key=next(same, None))))
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
@@ -332,13 +333,14 @@ def set_deadline(store: Store, rotation: int, deadline: float) -> None:
 
 
 def rotations(
-    store: Store, tunnel: str | None = None, *, running: bool = False, last: int = -1
+    store: Store, tunnel: str | None = None, *, running: bool = False, own: bool = False, last: int = -1
 ) -> list[Rotation]:
-    """Of one tunnel or of all, the latest first."""
+    """Of one tunnel or of all, the latest first; own: those of a tunnel's own keys alone."""
     rows = store.query(
         f"SELECT {_ROTATION} FROM rotations r JOIN tunnels t ON t.id = r.tunnel "  # noqa: S608
-        "WHERE (?1 IS NULL OR t.name = ?1) AND (NOT ?2 OR r.ended_at IS NULL) ORDER BY r.id DESC LIMIT ?3",
-        *(tunnel, running, last),
+        "WHERE (?1 IS NULL OR t.name = ?1) AND (NOT ?2 OR r.ended_at IS NULL) "
+        "AND (NOT ?3 OR r.peer IS NULL) ORDER BY r.id DESC LIMIT ?4",
+        *(tunnel, running, own, last),
     )
     return [_rotation(row) for row in rows]
 

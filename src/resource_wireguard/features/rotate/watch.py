@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import exchange, keys, peers, tables, wishes
+from resource_wireguard.features.rotate import keys, known_keys, peers, tables, trials, wishes
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import Facts
@@ -98,9 +98,12 @@ class Watch:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
+            begun = time.monotonic()
             try:
                 if self._advanced(engine, rotation):
                     engine.settle("rotate")
+                elif rotation.what == peers.PRESHARED:
+                    self.pause = max(self.pause, SHARE * (time.monotonic() - begun))
                 self._told.discard(rotation.id)
             except ResourceError as error:
                 self._tell(rotation, error)
@@ -131,9 +134,9 @@ class Watch:
             return ""
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
         late = engine.resources.clock.now() - (rotation.deadline or math.inf)
-        if exchange.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
+        if known_keys.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
             return ""
-        agreed = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
+        agreed = known_keys.knowing(engine, rotation.tunnel, rotation.new_key)
         if all(has or name in agreed for name, has in moved.items()):
             return "complete" if agreed >= moved.keys() or self._is_silent(engine, rotation) else ""
         self._forget(rotation)
@@ -174,6 +177,8 @@ class Watch:
 def _advanced_peer(engine: Engine, rotation: Rotation) -> bool:
     """Give the old key its grace once the new one is taken up, then forget it."""
     assert engine.last is not None
+    if rotation.what == peers.PRESHARED:
+        return trials.advanced(engine, rotation)
     if peers.is_wish(rotation):
         return wishes.advanced(engine, rotation)
     specs, facts, now = engine.last_specs, engine.last.facts, engine.resources.clock.now()
