@@ -101,6 +101,7 @@ def test_all_keys_change_without_losing_a_packet(
     assert (ears(a.namespace), ears(lab.server)) == ({A_INSIDE}, set())
 
 
+@pytest.mark.any_engine
 def test_it_hears_wherever_its_tunnel_lies(sites: tuple[Site, Site], lab: Lab) -> None:
     """Its devices are lost, it moves out of the namespace and into another one, and that one is lost too."""
     a, b = sites
@@ -119,6 +120,7 @@ def test_it_hears_wherever_its_tunnel_lies(sites: tuple[Site, Site], lab: Lab) -
     assert (ears(a.namespace), ears(lab.server)) == ({A_INSIDE}, set())
 
 
+@pytest.mark.any_engine
 def test_the_same_addresses_inside_and_outside_and_no_right_to_enter(
     sites: tuple[Site, Site], lab: Lab
 ) -> None:
