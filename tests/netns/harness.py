@@ -434,6 +434,11 @@ def engine_setting(engine: str) -> str:
     return "kernel" if engine == "kernel" else str(shutil.which("wireguard-go"))
 
 
+UNIT = ("net_admin", "net_raw", "net_bind_service")
+UNIT_ALLOW_NETNS = (*UNIT, "sys_admin", "sys_ptrace")
+"""The capabilities of the systemd unit, and of the one that 'manage install --allow-netns' writes."""
+
+
 @dataclass
 class Agent:
     """A real agent in a namespace: python -m resource_wireguard agent, with a CONFIG_DIR of its own."""
@@ -446,8 +451,8 @@ class Agent:
     process: subprocess.Popen[bytes] | None = None
     commands: Path | None = None
     """Where an installed product's command lies; None runs the source."""
-    unprivileged: bool = False
-    """With the capabilities of its systemd unit alone."""
+    capabilities: Sequence[str] | None = None
+    """Those that it may have, such as UNIT; None: all of root's."""
     own_mounts: bool = True
     """ip-netns(8) gives a program mounts of its own; without them, what it mounts all of the host sees."""
 
@@ -490,8 +495,9 @@ class Agent:
         self.config_dir.mkdir(mode=0o700, exist_ok=True)
         name = self.namespace.name
         enter = ["ip", "netns", "exec", name] if self.own_mounts else ["nsenter", f"--net=/run/netns/{name}"]
-        bounds = ["setpriv", "--bounding-set", "-all,+net_admin,+net_raw"] if self.unprivileged else []
-        argv = [*enter, *bounds, *self.program(), "agent"]
+        bounds = ",".join(("-all", *(f"+{name}" for name in self.capabilities or ())))
+        bounded = ["setpriv", "--bounding-set", bounds] if self.capabilities is not None else []
+        argv = [*enter, *bounded, *self.program(), "agent"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 argv,

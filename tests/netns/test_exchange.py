@@ -5,7 +5,7 @@ import json
 import signal
 import socket
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +15,19 @@ from tests.netns.harness import Agent, Lab, Namespace, Pinger, plain_peer, wait_
 
 PORT = 864
 A_INSIDE, B_INSIDE = "10.97.0.1", "10.97.0.2"
+OUTSIDE = ("192.0.2.1", "192.0.2.2")
 MOVED_WITHIN = 30.0
 
 
 @dataclass
 class Site:
-    """One end: its agent, its tunnel, and what it calls the other end."""
+    """One end: its agent, its tunnel, what it calls the other end, and where the tunnel lies."""
 
     agent: Agent
     tunnel: str
     peer: str
     inside: str
-
-    @property
-    def namespace(self) -> Namespace:
-        return self.agent.namespace
+    namespace: Namespace
 
     def shown(self) -> dict:
         return self.agent.call("tunnel.show", name=self.tunnel)
@@ -45,16 +43,28 @@ class Site:
         }
 
 
-def introduce(at_a: Agent, at_b: Agent, *, a_knows_where: bool = True) -> tuple[Site, Site]:
-    """A at 192.0.2.1 and B at 192.0.2.2, each the other's peer; B always knows where A is."""
+def make_tunnel(agent: Agent, inside: str) -> dict[str, Any]:
+    made: dict[str, Any] = agent.make_tunnel(addresses=[f"{inside}/24"])
+    return made
+
+
+def introduce(
+    at_a: Agent,
+    at_b: Agent,
+    *,
+    a_knows_where: bool = True,
+    outside: tuple[str, str] = OUTSIDE,
+    make: Callable[[Agent, str], dict[str, Any]] = make_tunnel,
+) -> tuple[Site, Site]:
+    """A and B, each the other's peer; B always knows where A is."""
     sites = []
     for agent, inside, peer in ((at_a, A_INSIDE, "b"), (at_b, B_INSIDE, "a")):
-        made = agent.make_tunnel(addresses=[f"{inside}/24"])
-        sites.append(Site(agent, made["name"], peer, inside))
+        made = make(agent, inside)
+        sites.append(Site(agent, made["name"], peer, inside, agent.namespace))
     a, b = sites
-    for site, other, outside in ((a, b, "192.0.2.2"), (b, a, "192.0.2.1")):
+    for site, other, address in ((a, b, outside[1]), (b, a, outside[0])):
         there = other.shown()
-        told = {"endpoint": f"{outside}:{there['listen_port']}"} if site is b or a_knows_where else {}
+        told = {"endpoint": f"{address}:{there['listen_port']}"} if site is b or a_knows_where else {}
         site.agent.call(
             "peer.add", tunnel=site.tunnel, name=site.peer, public_key=there["public_key"],
             addresses=[f"{other.inside}/32"], preshared_key="none", **told,

@@ -92,6 +92,7 @@ def test_both_ends_change_their_keys_at_the_same_moment(sites: tuple[Site, Site]
             assert key(b) != before[1]
 
 
+@pytest.mark.any_engine
 def test_schedules_that_fall_due_together(sites: tuple[Site, Site]) -> None:
     a, b = sites
     before = key(a), key(b)
@@ -109,6 +110,7 @@ def schedule(site: Site) -> None:
     site.agent.call("rotate.schedule", tunnel=site.tunnel, interval=2.0, overlap=2.0)
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("later", [0.0, 0.15])
 def test_one_end_asks_the_other_for_the_key_that_it_is_making_already(
     sites: tuple[Site, Site], later: float

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pytest
 from tests.netns.harness import SLOWNESS, Lab, Namespace, Pinger, key_pair, wait_until
 from tests.netns.test_exchange import A_INSIDE, B_INSIDE, MOVED_WITHIN, PORT, Site, agree, two_sites
 from tests.netns.test_exchange_both import quiet
@@ -67,6 +68,7 @@ def rows(site: Site, sql: str) -> int:
         connection.close()
 
 
+@pytest.mark.any_engine
 def test_a_flood_of_valid_messages_leaves_an_agent_at_its_work(lab: Lab) -> None:
     with two_sites(lab) as (a, b):
         assert b.namespace.ping(A_INSIDE)

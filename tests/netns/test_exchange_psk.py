@@ -97,6 +97,7 @@ def test_both_kernels_have_the_new_key_and_no_packet_is_lost(lab: Lab) -> None:
         assert agree(a, b)
 
 
+@pytest.mark.any_engine
 def test_one_agent_holds_the_key_and_its_answers_are_lost(lab: Lab) -> None:
     with two_sites(lab) as (a, b):
         assert b.namespace.ping(A_INSIDE)
@@ -108,6 +109,7 @@ def test_one_agent_holds_the_key_and_its_answers_are_lost(lab: Lab) -> None:
         assert (states(a), states(b)) == ([BOTH], [BOTH])
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("killed", ["a", "b"])
 def test_an_agent_is_killed_between_the_offer_and_the_use(lab: Lab, killed: str) -> None:
     with two_sites(lab) as (a, b):
@@ -121,6 +123,7 @@ def test_an_agent_is_killed_between_the_offer_and_the_use(lab: Lab, killed: str)
         wait_until(lambda: states(a) == states(b) == [BOTH], AGREED_WITHIN, "both to know")
 
 
+@pytest.mark.any_engine
 def test_the_word_that_it_is_in_use_never_comes(lab: Lab) -> None:
     """A has decided, B has not heard of it, and their session is gone: B tries its two keys by turns."""
     with two_sites(lab) as (a, b):
@@ -150,6 +153,7 @@ def test_both_begin_at_once(lab: Lab) -> None:
         assert ping.lost == 0
 
 
+@pytest.mark.any_engine
 def test_an_agent_that_does_not_answer_is_told_when_it_is_back(lab: Lab) -> None:
     with two_sites(lab) as (a, b):
         assert b.namespace.ping(A_INSIDE)

@@ -22,6 +22,7 @@ import pytest
 from tests.netns.harness import (
     PATIENCE,
     SLOWNESS,
+    UNIT,
     Agent,
     Lab,
     Namespace,
@@ -504,7 +505,7 @@ def test_an_agent_with_mounts_of_its_own_makes_none(lab: Lab) -> None:
 
 @pytest.mark.any_engine
 def test_an_agent_that_may_not_make_namespaces_says_so_at_once(lab: Lab) -> None:
-    agent = lab.agent(lab.laptop, own_mounts=False, unprivileged=True).start()
+    agent = lab.agent(lab.laptop, own_mounts=False, capabilities=UNIT).start()
     try:
         done = agent.cli("namespace", "create", new_name("ns"), "--netns")
         assert done.returncode == 1

@@ -1,5 +1,6 @@
 """Peers come, change and go on a running device, and nobody else's session notices."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -121,6 +122,22 @@ def test_a_change_of_one_peer_leaves_the_others_as_they_are(server: Agent, lab: 
     assert {key: peer for key, peer in after.items() if key != changed} == {
         key: peer for key, peer in before.items() if key != changed
     }
+
+
+def test_a_person_changes_a_peer(server: Agent, lab: Lab, home: dict) -> None:
+    key = add(server, home, "site", routes=["10.80.0.0/16"])["peer"]["public_key"]
+    words = "--endpoint 192.0.2.2:5000 --keepalive 11 --route 10.81.0.0/16 --format json"
+    changed = server.cli("peer", "set", home["name"], "site", *words.split())
+    assert changed.returncode == 0, changed.stderr
+    shown = json.loads(changed.stdout)
+    seen = lab.server.wg(home["interface"]).peers[key]
+    assert (seen.endpoint, seen.keepalive) == (shown["endpoint"], 11) == ("192.0.2.2:5000", 11)
+    assert seen.allowed_ips == set(shown["allowed_ips"]) > {"10.81.0.0/16"}
+    assert "10.80.0.0/16" not in seen.allowed_ips
+    assert "is out of date" in shown["notes"][0]
+    refused = server.cli("peer", "set", home["name"], "site", "--keepalive", "0", "--route", "10.82.0.1/16")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 2)
+    assert lab.server.wg(home["interface"]).peers[key] == seen
 
 
 def test_an_endpoint_is_told_to_the_device(server: Agent, lab: Lab, home: dict) -> None:

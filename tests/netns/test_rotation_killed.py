@@ -81,3 +81,47 @@ def test_killed_at_any_moment_of_a_rotation(sites: tuple[Site, Site], whose: str
     for number in range(10 if CPUS > 1 else 3):
         assert one_life(mortal, 0.3 + number * 0.12, a, b)
         assert len(a.interfaces()) == 1
+
+
+@pytest.fixture
+def phone(sites: tuple[Site, Site]) -> Iterator[None]:
+    """A peer of A that never moves: so a rotation runs until it is rolled back."""
+    a, _ = sites
+    a.agent.call("peer.add", tunnel=a.tunnel, name="phone")
+    yield
+    a.agent.call("peer.remove", tunnel=a.tunnel, name="phone")
+
+
+def moved(a: Site) -> bool:
+    (status,) = a.agent.call("rotate.status", tunnel=a.tunnel)
+    return any(peer["moved"] for rotation in status["running"] for peer in rotation["peers"])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("whose", ["a", "b"])
+def test_killed_while_it_goes_back(sites: tuple[Site, Site], phone: None, whose: str) -> None:
+    """a: the agent that withdraws its new key. b: the one that has moved to it."""
+    a, b = sites
+    mortal = (a if whose == "a" else b).agent
+    before, interfaces = a.shown()["public_key"], a.interfaces()
+    for position in itertools.count(1):
+        a.agent.call("rotate.keys", tunnel=a.tunnel, overlap=3600)
+        wait_until(lambda: moved(a), ENDS_WITHIN, "B's handshake with A's new key")
+        wait_until(lambda: a.agent.settled() and b.agent.settled(), ENDS_WITHIN, "nothing left to do")
+        mortal.retire()
+        died = not mortal.live(position)
+        with contextlib.suppress(ConnectionError, Refused):
+            a.agent.call("rotate.rollback", tunnel=a.tunnel)
+        wait_until(lambda: mortal.is_dead() or quiet(a, b), ENDS_WITHIN, "a death or an end")
+        if died := died or mortal.is_dead():
+            assert mortal.death() < 0
+            assert mortal.live()
+        wait_until(lambda: quiet(a, b), ENDS_WITHIN, f"an end, after a life of {position}")
+        assert a.agent.call("rotate.history", tunnel=a.tunnel)[0]["outcome"] == "rolled back"
+        assert (a.shown()["public_key"], a.interfaces()) == (before, interfaces)
+        assert b.namespace.ping(A_INSIDE)
+        if not died:
+            break
+    assert position > 2
+    mortal.retire()
+    mortal.live()

@@ -14,6 +14,8 @@ import pytest
 from tests.netns.harness import CPUS, PATIENCE, Lab, Namespace, Refused, plain_peer, wait_until
 from tests.netns.mortal import MortalAgent
 
+pytestmark = pytest.mark.any_engine
+
 HUB, PEER, NETWORK = "10.97.0.1", "10.97.0.2/32", "10.97.0.0/24"
 STEP = 1 if CPUS > 1 else 3
 """How many actions more each agent lives than the one before."""

@@ -10,14 +10,16 @@ import click
 from resource_wireguard import __version__
 from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.command import Command
+from resource_wireguard.cli.options import format_option
 
 
 @click.command(cls=Command, examples=("info", "info --json"))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@format_option
+def info(as_json: bool, format_: str) -> None:
     """Facts for a supervisor: start order, dependencies, time-outs, priority."""
     facts = {**runtime(), "version": __version__, **placement.described()}
-    output.show(facts, "json" if as_json else "text", _lines)
+    output.show(facts, "json" if as_json else format_, _lines)
 
 
 def runtime() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from resource_wireguard.cli.command import Command
 @click.command(cls=Command, examples=("agent", "agent --log-level debug"))
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     envvar="WIREGUARD_LOG_LEVEL",
     default="info",
     show_default=True,

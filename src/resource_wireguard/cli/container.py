@@ -84,7 +84,7 @@ def limits(wanted: Container) -> dict[str, Any]:
     """All that the container may do, has and sees, but for its network."""
     return {
         "labels": {LABEL: config_dir()},
-        "environment": {"CONFIG_DIR": config_dir(), **dict(_settings(os.environ))},
+        "environment": {"CONFIG_DIR": config_dir(), **settings(os.environ)},
         "mounts": [{"Type": "bind", "Source": config_dir(), "Target": config_dir()}],
         "cap_drop": ["ALL"],
         "cap_add": ["NET_ADMIN", *(["NET_BIND_SERVICE"] if wanted.host_network else [])],
@@ -112,12 +112,12 @@ def _network(wanted: Container) -> dict[str, Any]:
     }
 
 
-def _settings(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Paths of this host mean nothing in there."""
-    for name in SETTINGS:
-        value = environment.get(name, "")
-        if name.startswith("WIREGUARD_") and value and "/" not in (value if name.endswith("ENGINE") else ""):
-            yield name, value
+def settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the agent in it gets of our environment. Paths of this host mean nothing in there."""
+    given = {name: environment.get(name, "") for name in SETTINGS if name.startswith("WIREGUARD_")}
+    if "/" in given["WIREGUARD_ENGINE"]:
+        del given["WIREGUARD_ENGINE"]
+    return {name: value for name, value in given.items() if value}
 
 
 def begin(client: Any, wanted: Container) -> "Running":

@@ -21,6 +21,7 @@ _NAMES = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,126}")
 
 def install(publish: tuple[str, ...], host_network: bool | None, memory: int | None) -> None:
     """Have the image, and remember the container as it is wanted; AlreadyExists if that is so already."""
+    lifetime.check_contained()
     before = placement.container()
     if before is None and lifetime.is_running():
         hint = "stop it first: 'resource-wireguard manage stop'. Tunnels, peers and keys move along"

@@ -6,7 +6,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from resource_wireguard.errors import (
     AlreadyStopped,
     ConflictError,
     HostError,
+    InvalidInput,
     PermissionDenied,
     ResourceError,
     ServiceNotRunning,
@@ -56,6 +57,40 @@ def agent_environment() -> dict[str, str]:
     if "/" in os.environ.get("WIREGUARD_ENGINE", ""):
         environment["WIREGUARD_ENGINE"] = os.path.abspath(os.environ["WIREGUARD_ENGINE"])
     return environment
+
+
+def check_settings() -> None:
+    """InvalidInput where the next agent would not start with the settings that it gets."""
+    if placement.container() is not None:
+        check_contained()
+    elif supervisor.has_unit():
+        _check(supervisor.settings(), supervisor.environment_path())
+    else:
+        _check(os.environ)
+
+
+def check_installing() -> None:
+    """The same for an agent on this host once it is installed."""
+    _check(os.environ)
+    if supervisor.is_possible() and not supervisor.is_anothers():
+        _check(supervisor.settings_with(agent_environment()), supervisor.environment_path())
+
+
+def check_contained() -> None:
+    """The same for an agent in a container."""
+    from resource_wireguard.cli import container
+
+    _check(container.settings(os.environ))
+
+
+def _check(environment: Mapping[str, str], place: str = "") -> None:
+    from resource_wireguard.model.settings import settings_from
+
+    try:
+        settings_from(environment)
+    except InvalidInput as error:
+        where = f" (in {place})" if place else ""
+        raise InvalidInput(f"{error.message}{where}", error.hint) from None
 
 
 def running_pid() -> int | None:
@@ -100,6 +135,7 @@ def _lock_words() -> list[str] | None:
 def start(within: float) -> dict[str, Any] | None:
     """Start an agent in the background and return its agent.info, or None while it is still starting."""
     _refuse_if_running()
+    check_settings()
     make_directories()
     deadline = time.monotonic() + within
     if (wanted := placement.container()) is not None:

@@ -10,6 +10,7 @@ import click
 from resource_wireguard import __version__
 from resource_wireguard.cli import output, registry
 from resource_wireguard.cli.command import HELP_WIDTH, Command, Group
+from resource_wireguard.cli.options import format_option
 from resource_wireguard.errors import ResourceError
 
 SERVICE = {
@@ -163,9 +164,11 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
 
 
 @root.command("version")
-def version_() -> None:
+@format_option
+def version_(format_: str) -> None:
     """Print the version of this program."""
-    print(f"resource-wireguard {__version__}")
+    shown = {"name": "resource-wireguard", "version": __version__}
+    output.show(shown, format_, lambda _: [f"resource-wireguard {__version__}"])
 
 
 def main() -> NoReturn:

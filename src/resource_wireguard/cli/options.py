@@ -66,6 +66,17 @@ class Span(click.ParamType[int]):
         return int(number) * SECONDS[unit]
 
 
+class Or(click.ParamType[Any]):
+    """What another type takes, or a word that takes back what was given before: None."""
+
+    def __init__(self, word: str, type_: click.ParamType[Any]) -> None:
+        self.name, self.word, self.type = type_.name, word, type_
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """None for the word."""
+        return None if value == self.word else self.type.convert(value, param, ctx)
+
+
 keepalive_option: Decorator = click.option(
     "--keepalive",
     type=Number(0, 65535),
@@ -90,6 +101,12 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value != ()}
 
 
+def typed(ctx: click.Context, **fields: Any) -> dict[str, Any]:
+    """A request of the fields that stand on the command line; None there takes back what was given before."""
+    typed_ = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in fields.items() if ctx.get_parameter_source(name) is typed_}
+
+
 def confirm(question: str, force: bool) -> None:
     """Ask on a terminal; without one, refuse unless --force was given. Returns only for a yes."""
     if force:
@@ -101,9 +118,9 @@ def confirm(question: str, force: bool) -> None:
         raise InvalidInput("not confirmed: nothing was changed", "")
 
 
-def flat(lists: Iterable[list[str]]) -> tuple[str, ...]:
+def flat(lists: Iterable[list[str] | None]) -> tuple[str, ...]:
     """The values of a repeated option as one tuple."""
-    return tuple(word for words in lists for word in words)
+    return tuple(word for words in lists for word in words or ())
 
 
 def show_notes(answer: dict[str, Any]) -> None:

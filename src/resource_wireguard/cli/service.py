@@ -89,6 +89,7 @@ def install(
 
         containment.install(**contained)
         return
+    lifetime.check_installing()
     moved = _leave_container(contained)
     _install_natively(allow_netns, force, skip_validation, verbose, moved)
 
@@ -163,6 +164,7 @@ def restart(force: bool) -> None:
 
     A container takes its tunnels along: it makes them anew.
     """
+    lifetime.check_settings()  # while the old agent runs: no other would take its place
     with suppress(ServiceNotRunning), lifetime.held() as agent:
         _note_interrupted(agent)
         if agent.leaves_behind:

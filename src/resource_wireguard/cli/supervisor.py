@@ -56,6 +56,16 @@ def is_current(environment: dict[str, str], allow_netns: bool | None) -> bool:
     return unit.settings_of(before) == unit.settings_of(unit.environment_text(environment, before))
 
 
+def settings() -> dict[str, str]:
+    """What the unit gives the agent."""
+    return unit.variables_of(_read(environment_path()))
+
+
+def settings_with(environment: dict[str, str]) -> dict[str, str]:
+    """What it gives the agent once install has been given these."""
+    return unit.variables_of(unit.environment_text(environment, _read(environment_path())))
+
+
 def install(environment: dict[str, str], allow_netns: bool | None) -> None:
     """Write the unit and its settings, and have it started with the host; allow_netns None: as it was."""
     if "\n" in config_dir():

@@ -3,6 +3,7 @@
 Every restriction is named in docs/security.md with its reason; what is left open is said here.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 NAME = "resource-wireguard.service"
@@ -163,6 +164,22 @@ def environment_text(environment: Mapping[str, str], before: str = "") -> str:
 def settings_of(text: str) -> list[str]:
     """The lines of an environment file that are settings; where programs lie may differ from call to call."""
     return [line for line in text.splitlines() if line.partition("=")[0] in SETTINGS]
+
+
+def variables_of(text: str) -> dict[str, str]:
+    """What systemd reads in an environment file, be it environment_text() or a person's."""
+    variables = {}
+    for line in map(str.strip, text.splitlines()):
+        name, equals, value = line.partition("=")
+        if equals and line[0] not in "#;":
+            variables[name.strip()] = _unquoted(value.strip())
+    return variables
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in "\"'":
+        return value
+    return re.sub(r'\\([\\"`$])', r"\1", value[1:-1]) if value[0] == '"' else value[1:-1]
 
 
 def _quoted(value: str) -> str:

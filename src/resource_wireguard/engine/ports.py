@@ -1,5 +1,6 @@
 """What the engine needs from the outside: a host, a store, secrets and a clock."""
 
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -72,6 +73,13 @@ class Host(Protocol):
         """The latest handshakes (Unix seconds) on some of our interfaces: a cheap look at nothing else.
 
         An interface that is not there, or does not answer, has none.
+        """
+
+    def listen(self, interface: str, netns: str | None, address: str, port: int) -> socket.socket | None:
+        """A UDP socket on one of our addresses, in the network namespace in which the interface lies.
+
+        It hears nothing but what comes in by the device that now has this name. None where there is no such
+        device; HostError where the namespace may not be entered, or the address or port cannot be had.
         """
 
 

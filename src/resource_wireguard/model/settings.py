@@ -26,12 +26,12 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Read WIREGUARD_* once, at the start of the agent; InvalidInput names the variable."""
+    """Read WIREGUARD_*, as the agent does once at its start; InvalidInput names the variable."""
 
     def words(name: str) -> list[str]:
         return environment.get(name, "").replace(",", " ").split()
 
-    level = environment.get("WIREGUARD_LOG_LEVEL", "info").lower()
+    level = (environment.get("WIREGUARD_LOG_LEVEL") or "info").lower()
     if level not in LOG_LEVELS:
         raise InvalidInput(f"WIREGUARD_LOG_LEVEL '{level}' is unknown", f"use one of {', '.join(LOG_LEVELS)}")
     return Settings(

@@ -6,6 +6,7 @@ It answers to the same port as the real host, and its rules are in fake_kernel.p
 
 import errno
 import os
+import socket
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -62,6 +63,7 @@ class FakeHost(FakeKernel):
         self.counters: dict[str, LinkFacts] = {}
         self.no_netns: Problem | None = None
         self.processes: dict[str, dict[int, str]] = {}
+        self.ears: dict[tuple[str, str | None, str, int], socket.socket] = {}
         self._mute: set[str] = set()
 
     # -- the port --
@@ -144,6 +146,18 @@ class FakeHost(FakeKernel):
             for key, facts in there.learned.items()
             if facts.latest_handshake is not None
         }
+
+    def listen(self, interface: str, netns: str | None, address: str, port: int) -> socket.socket | None:
+        """One that hears nobody, noted in ears, while the interface lies there and has the address."""
+        if netns is not None and netns not in self.namespaces:
+            raise HostError(f"there is no network namespace {netns} of ours")
+        there = self.interfaces.get(interface)
+        if there is None or there.link.netns != netns:
+            return None
+        if address not in {held.partition("/")[0] for held in there.addresses}:
+            raise HostError(os.strerror(errno.EADDRNOTAVAIL))
+        self.ears[interface, netns, address, port] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        return self.ears[interface, netns, address, port]
 
     def read_foreign(self, interface: str) -> Found:
         """An interface that a test has placed."""

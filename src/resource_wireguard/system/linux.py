@@ -1,5 +1,6 @@
 """The real host: observe and apply, assembled of one driver for each kind of kernel object."""
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +34,7 @@ from resource_wireguard.host.state import (
 )
 from resource_wireguard.model.keys import PublicKey
 from resource_wireguard.model.settings import Settings
-from resource_wireguard.system import foreign, netlink, places, routing, sysctl
+from resource_wireguard.system import foreign, listening, netlink, places, routing, sysctl
 from resource_wireguard.system.apply import Application
 from resource_wireguard.system.docker_networks import DockerNetworks
 from resource_wireguard.system.engines import Engines
@@ -154,6 +155,10 @@ class LinuxHost:
             if (seen := netlink.link(place.kernel, name)) and (link := self._our_link(seen, place))
         ]
         return self._wireguard.handshakes(found)
+
+    def listen(self, interface: str, netns: str | None, address: str, port: int) -> socket.socket | None:
+        """A UDP socket that hears one device, wherever that lies."""
+        return listening.open_socket(self._places.of(netns), interface, address, port)
 
     def _follow(self) -> None:
         """Hear from our namespaces, too; where that is not to be had, the pass every 30 s finds it."""

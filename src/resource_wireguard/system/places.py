@@ -7,8 +7,9 @@ hold it: it is found among theirs.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from resource_wireguard.errors import HostError
 from resource_wireguard.host.facts import Problem
@@ -32,6 +33,8 @@ NOT_PERMITTED = (
 
 _NO_ACCESS = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOENT, errno.ESRCH)
 
+T = TypeVar("T")
+
 
 class Place:
     """One network namespace and our conversations with the kernel in it; name None is the host's own."""
@@ -45,9 +48,11 @@ class Place:
 
     def open(self, protocol: int) -> NetlinkSocket:
         """A conversation in this namespace."""
-        if self.name is None:
-            return NetlinkSocket(protocol)
-        return syscalls.in_network(self.descriptor, lambda: NetlinkSocket(protocol))
+        return self.inside(lambda: NetlinkSocket(protocol))
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Do some work here, such as opening a socket, which stays where it was opened."""
+        return work() if self.name is None else syscalls.in_network(self.descriptor, work)
 
     @property
     def generic(self) -> NetlinkSocket:

@@ -3,7 +3,7 @@
 import pytest
 from docker.models.containers import Container as Described
 
-from resource_wireguard.cli.container import Running
+from resource_wireguard.cli.container import Running, settings
 from resource_wireguard.cli.placement import Container
 
 BOTH = {"userspace", "kernel"}
@@ -24,3 +24,14 @@ def test_what_a_container_takes_along_and_what_it_would_leave(
     described = Described(attrs={"HostConfig": {"NetworkMode": network}})
     running = Running(described, Container("c", "i", (51820,), wants_hosts, 100))
     assert (running.takes_along, running.leaves_behind) == (engines, leaves)
+
+
+def test_the_settings_of_a_container_are_those_of_the_shell_that_mean_something_in_it() -> None:
+    given = {
+        "WIREGUARD_PORT": "x",
+        "WIREGUARD_ENGINE": "/opt/engine",
+        "APP_ROOT": "/srv",
+        "WIREGUARD_DNS": "",
+    }
+    assert settings(given) == {"WIREGUARD_PORT": "x"}
+    assert settings({"WIREGUARD_ENGINE": "kernel"}) == {"WIREGUARD_ENGINE": "kernel"}

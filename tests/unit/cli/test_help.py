@@ -89,6 +89,16 @@ def test_info_is_what_the_contract_wants(run: Run) -> None:
         assert name in run("info").stdout
 
 
+def test_version_and_info_come_in_every_form(run: Run) -> None:
+    shown = {"name": "resource-wireguard", "version": __version__}
+    assert json.loads(run("version", "--format", "json").stdout) == shown
+    assert (
+        run("version", "--format", "yaml").stdout == f'name: resource-wireguard\nversion: "{__version__}"\n'
+    )
+    assert run("info", "--format", "json").stdout == run("info", "--json").stdout
+    assert "priority: high\n" in run("info", "--format", "yaml").stdout
+
+
 @pytest.mark.parametrize("words", [("version",), ("--version",)])
 def test_version(run: Run, words: tuple[str, ...]) -> None:
     assert run(*words).stdout == f"resource-wireguard {__version__}\n"

@@ -1,5 +1,6 @@
 """manage: real processes and locks, with an agent that has no tunnels."""
 
+import json
 import os
 import signal
 import stat
@@ -169,6 +170,57 @@ def test_restart_replaces_the_process_and_does_not_stop_tunnels(
     assert pid() != first
     assert not is_alive(first)
     assert "agent.stop" not in asked(config_dir)
+
+
+BAD_SETTINGS = [
+    (
+        "WIREGUARD_PORT",
+        "x",
+        "error: WIREGUARD_PORT 'x' is not a UDP port\nhint: use a number from 1 to 65535\n",
+    ),
+    ("WIREGUARD_MTU", "9", "error: WIREGUARD_MTU 9 is out of range\nhint: "),
+    ("WIREGUARD_LOG_LEVEL", "loud", "error: WIREGUARD_LOG_LEVEL 'loud' is unknown\nhint: "),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), BAD_SETTINGS, ids=[name for name, *_ in BAD_SETTINGS])
+def test_a_bad_setting_ends_no_agent(
+    run: Run, pid: Callable[[], int], name: str, value: str, said: str
+) -> None:
+    run("manage", "start")
+    agent = pid()
+    refused = run("manage", "restart", **{name: value})
+    assert (refused.returncode, refused.stderr.startswith(said)) == (1, True), refused.stderr
+    assert pid() == agent
+    assert is_alive(agent)
+
+
+@pytest.mark.parametrize("word", ["start", "install"])
+def test_a_bad_setting_leaves_nothing_behind(run: Run, config_dir: Path, word: str) -> None:
+    refused = run("manage", word, WIREGUARD_DNS="a")
+    assert refused.stderr.startswith("error: WIREGUARD_DNS 'a' is not an IP address\nhint: ")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 2)
+    assert not config_dir.exists()
+
+
+CONTAINER = {"name": "wg", "image": "i", "ports": [51820], "host_network": False, "memory": 100}
+
+
+@pytest.mark.parametrize("words", ["restart", "start", "install", "install --runtime docker"])
+def test_a_bad_setting_does_not_get_into_a_container(run: Run, config_dir: Path, words: str) -> None:
+    config_dir.mkdir()
+    (config_dir / "container.json").write_text(json.dumps(CONTAINER))
+    refused = run("manage", *words.split(), WIREGUARD_PORT="x", DOCKER_HOST="unix:///nowhere")
+    assert (
+        refused.stderr == "error: WIREGUARD_PORT 'x' is not a UDP port\nhint: use a number from 1 to 65535\n"
+    )
+    assert refused.returncode == 1
+
+
+def test_a_log_level_is_read_as_it_is_checked(run: Run, pid: Callable[[], int]) -> None:
+    assert run("manage", "start", WIREGUARD_LOG_LEVEL="INFO").returncode == 0
+    assert run("manage", "restart", WIREGUARD_LOG_LEVEL="").returncode == 0
+    assert is_alive(pid())
 
 
 def test_restart_starts_what_is_not_running(run: Run, pid: Callable[[], int]) -> None:

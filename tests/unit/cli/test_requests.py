@@ -94,6 +94,21 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
         "peer.add",
         {**PHONE, "addresses": ["10.13.13.9"], "allowed_ips": ["0.0.0.0/0", "::/0"], "dns": ["1.1.1.1"]},
     ),
+    (
+        "peer set home phone --endpoint a.example:5 --keepalive 0",
+        "peer.change",
+        {**PHONE, "endpoint": "a.example:5", "keepalive": 0},
+    ),
+    (
+        "peer set home phone --route 10.7.0.0/24 --route 10.8.0.0/24,10.9.0.0/24 --allowed-ips 0.0.0.0/0",
+        "peer.change",
+        {**PHONE, "routes": ["10.7.0.0/24", "10.8.0.0/24", "10.9.0.0/24"], "allowed_ips": ["0.0.0.0/0"]},
+    ),
+    (
+        "peer set home phone --endpoint none --keepalive auto --route none --allowed-ips auto --dns auto",
+        "peer.change",
+        {**PHONE, "endpoint": None, "keepalive": None, "routes": [], "allowed_ips": [], "dns": None},
+    ),
     ("peer remove home phone --force", "peer.remove", PHONE),
     ("peer list home", "peer.list", {"tunnel": "home"}),
     ("peer show home phone", "peer.show", PHONE),
@@ -156,9 +171,52 @@ def test_the_environment_has_defaults_for_a_new_peer(run: Run, agent: FakeAgent)
     assert agent.asked == [("peer.add", {**PHONE, "keepalive": 15, "allowed_ips": ["10.0.0.0/8"]})]
 
 
+def test_a_change_of_a_peer_takes_nothing_from_the_environment(run: Run, agent: FakeAgent) -> None:
+    defaults = {
+        "WIREGUARD_KEEPALIVE": "15",
+        "WIREGUARD_ALLOWED_IPS": "10.0.0.0/8",
+        "WIREGUARD_DNS": "9.9.9.9",
+    }
+    run("peer", "set", "home", "phone", "--endpoint", "192.0.2.1:5", **defaults)
+    assert agent.asked == [("peer.change", {**PHONE, "endpoint": "192.0.2.1:5"})]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", "peer set: nothing to change is given\nhint: give one of --endpoint, "),
+        ("--keepalive soon", "'--keepalive': 'soon' is not a number from 0 to 65535\nhint: "),
+        ("--keepalive none", "'none' is not a number"),
+        ("--mtu 1400", "no such option"),
+    ],
+)
+def test_what_peer_set_refuses(run: Run, agent: FakeAgent, typed: str, said: str) -> None:
+    refused = run("peer", "set", "home", "phone", *typed.split())
+    assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+    assert agent.asked == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "command", "shown"),
+    [
+        ("peer set home phone --endpoint none", "peer.change", PEER),
+        ("interface config home --port 5000", "tunnel.change", TUNNEL),
+        ("content execute home --options port=5000", "tunnel.change", TUNNEL),
+    ],
+)
+def test_what_a_change_leaves_to_be_done_is_said(
+    run: Run, agent: FakeAgent, typed: str, command: str, shown: dict[str, Any]
+) -> None:
+    agent.result(command, {**shown, "notes": ["two configs are out of date"]})
+    done = run(*typed.split())
+    assert (done.returncode, done.stderr) == (0, "note: two configs are out of date\n")
+    assert shown["name"] in done.stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "result"),
     [
+        ("peer set home phone --keepalive 5", PEER),
         ("interface list", [TUNNEL]),
         ("content list", [TUNNEL]),
         ("interface create home", TUNNEL),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fake_agent import KEY, FakeAgent
+from tests.unit.cli.terminal import on_terminal
 
 ROTATION = {
     "id": 3, "tunnel": "home", "peer": None, "what": "tunnel", "actor": "uid 0", "started_at": "2025-06-01T12:00:00Z",
@@ -39,7 +40,7 @@ HOME, PHONE = {"tunnel": "home"}, {"tunnel": "home", "peer": "phone"}
 ASKED: list[tuple[str, str, dict[str, Any], Any]] = [
     ("keys home", "rotate.keys", HOME, DONE),
     ("keys home --overlap 14d --port 5000 --keep 0s", "rotate.keys", {**HOME, "overlap": 1209600, "port": 5000, "keep": 0}, DONE),
-    ("keys home --now --restore 3", "rotate.keys", {**HOME, "now": True, "restore": 3}, DONE),
+    ("keys home --now --force --restore 3", "rotate.keys", {**HOME, "now": True, "restore": 3}, DONE),
     ("peer home phone --grace 1h", "rotate.peer", {**PHONE, "grace": 3600}, DONE),
     (f"peer home phone --now --public-key {KEY}", "rotate.peer", {**PHONE, "now": True, "public_key": KEY}, DONE),
     ("psk home phone", "rotate.psk", PHONE, DONE),
@@ -62,6 +63,41 @@ def test_what_is_asked(
     assert shown.returncode == 0, shown.stderr
     assert agent.asked == [(command, request_)]
     assert json.loads(shown.stdout) == answer
+
+
+QUESTIONS: list[tuple[list[dict[str, Any]], str]] = [
+    ([], "cuts off every peer until it has the new key"),
+    ([RUNNING], "cuts off 1 peer not moved yet"),
+    ([{**RUNNING, "peer": "phone"}], "cuts off every peer until it has the new key"),
+]
+
+
+@pytest.mark.parametrize(("running", "question"), QUESTIONS, ids=["nothing-runs", "overlap", "of-a-peer"])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1)])
+def test_a_key_that_goes_at_once_is_asked_for(
+    agent: FakeAgent,
+    environment: dict[str, str],
+    running: list[dict[str, Any]],
+    question: str,
+    answer: str,
+    code: int,
+) -> None:
+    agent.result("rotate.status", [{**STATUS[0], "running": running}])
+    agent.result("rotate.keys", DONE)
+    terminal = on_terminal(["rotate", "keys", "home", "--now"], environment)
+    terminal.wait_for("[y/N]: ")
+    terminal.type(answer)
+    assert terminal.end() == code
+    assert question in terminal.text
+    assert [command for command, _ in agent.asked][1:] == ([] if code else ["rotate.keys"])
+
+
+def test_a_key_does_not_go_at_once_where_nobody_can_be_asked(run: Run, agent: FakeAgent) -> None:
+    agent.result("rotate.status", STATUS)
+    refused = run("rotate", "keys", "home", "--now")
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("hint: there is no terminal to ask on; add --force\n")
+    assert [command for command, _ in agent.asked] == ["rotate.status"]
 
 
 def test_the_answer_of_a_peers_agent_is_waited_for(run: Run, agent: FakeAgent) -> None:

@@ -108,6 +108,25 @@ def test_a_life_under_systemd(run: Run, stage: Path, config_dir: Path) -> None:
     assert not (config_dir / "service.env").exists()
 
 
+def test_the_settings_of_the_unit_are_those_that_are_checked(run: Run, stage: Path, config_dir: Path) -> None:
+    run("manage", "install", WIREGUARD_PORT="4000")
+    assert run("manage", "start").returncode == 0
+    settings = config_dir / "service.env"
+    good = settings.read_text()
+    settings.write_text(good.replace('"4000"', "port"))
+    before = len(told(stage))
+    refused = run("manage", "restart")
+    assert (refused.returncode, len(told(stage))) == (1, before)
+    assert refused.stderr.startswith(
+        f"error: WIREGUARD_PORT 'port' is not a UDP port (in {settings})\nhint: "
+    )
+    assert run("manage", "start").returncode == 2, "the old agent runs on"
+    again = run("manage", "install")
+    assert (again.returncode, "not a UDP port" in again.stderr) == (1, True)
+    assert run("manage", "install", WIREGUARD_PORT="4001").returncode == 0
+    assert run("manage", "restart", WIREGUARD_PORT="bad here, and not asked for").returncode == 0
+
+
 def test_keeping_data_keeps_no_unit(run: Run, stage: Path, config_dir: Path) -> None:
     run("manage", "install")
     (config_dir / "state.db").write_text("x")

@@ -156,6 +156,12 @@ def parse(text: str) -> Iterator[tuple[str, str]]:
 def test_any_value_comes_back_from_the_environment_file(value: str) -> None:
     given_: Mapping[str, str] = {"WIREGUARD_DNS": value, "SECRET_OF_SOMEBODY": value}
     assert dict(parse(unit.environment_text(given_))) == {"WIREGUARD_DNS": value}
+    assert unit.variables_of(unit.environment_text(given_)) == {"WIREGUARD_DNS": value}
+
+
+def test_a_persons_environment_file_is_read_as_systemd_does() -> None:
+    text = "# WIREGUARD_MTU=1\n\n; of mine\nWIREGUARD_PORT=4000\n WIREGUARD_DNS = '9.9.9.9 1.1.1.1' \nnoise\n"
+    assert unit.variables_of(text) == {"WIREGUARD_PORT": "4000", "WIREGUARD_DNS": "9.9.9.9 1.1.1.1"}
 
 
 def test_what_is_not_set_any_more_stays() -> None:

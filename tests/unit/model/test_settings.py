@@ -9,6 +9,7 @@ from resource_wireguard.model.settings import Settings, settings_from
 def test_an_empty_environment_means_the_defaults() -> None:
     assert settings_from({}) == Settings()
     assert settings_from({"WIREGUARD_MTU": "auto", "WIREGUARD_PORT": ""}) == Settings()
+    assert settings_from({"WIREGUARD_LOG_LEVEL": ""}) == Settings()
 
 
 def test_every_variable_is_read() -> None:

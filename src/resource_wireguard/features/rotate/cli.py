@@ -9,7 +9,17 @@ import click
 from resource_wireguard.cli import output
 from resource_wireguard.cli.client import call, on_terminal
 from resource_wireguard.cli.command import Group, Refusal
-from resource_wireguard.cli.options import PORT, Number, Span, format_option, given, show_notes
+from resource_wireguard.cli.options import (
+    PORT,
+    Number,
+    Span,
+    confirm,
+    force_option,
+    format_option,
+    given,
+    show_notes,
+)
+from resource_wireguard.model.counts import counted
 
 keep_option = click.option(
     "--keep",
@@ -50,14 +60,18 @@ def rotate() -> None:
 )
 @click.option("--restore", type=Number(1, 2**31), metavar="NUMBER", help="Use the retired key of a rotation.")
 @keep_option
+@force_option
 @format_option
-def keys(format_: str, now: bool, **fields: Any) -> None:
+def keys(format_: str, now: bool, force: bool, **fields: Any) -> None:
     """Give a tunnel a new key pair.
 
     A new generation runs beside the old one, with a key, an interface and a port of its own. Each peer is
     followed to it when it first uses it; when all have moved, or the overlap is over, the old one goes.
+    With --now it asks first: who does not have the new key is cut off.
     """
     _refuse_with_now(now, fields, ("overlap", "port", "endpoint"))
+    if now and not force:
+        confirm(_question(fields["tunnel"]), force)
     done = call("rotate.keys", given(**fields, now=now or None))
     output.show(done, format_, _done_lines)
     show_notes(done)
@@ -201,6 +215,16 @@ def rollback(tunnel: str, peer: str | None, format_: str) -> None:
         done |= {what: begun[what] + done[what] for what in ("peers", "next", "notes")}
     output.show(done, format_, _done_lines)
     show_notes(done)
+
+
+def _question(tunnel: str) -> str:
+    """What 'rotate keys --now' cuts off; a wrong name comes before it."""
+    (known,) = call("rotate.status", {"tunnel": tunnel})
+    running = next((rotation for rotation in known["running"] if rotation["peer"] is None), None)
+    if running is None:
+        return f"This cuts off every peer until it has the new key. Replace that of '{tunnel}' at once?"
+    left = sum(peer["enabled"] and not peer["moved"] for peer in running["peers"])
+    return f"This cuts off {counted(left, 'peer')} not moved yet. End the old key of '{tunnel}' at once?"
 
 
 def _refuse_with_now(now: bool, fields: dict[str, Any], names: tuple[str, ...]) -> None:

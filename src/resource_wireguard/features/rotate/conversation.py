@@ -9,12 +9,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.errors import ResourceError
+from resource_wireguard.errors import HostError, ResourceError
 from resource_wireguard.features.rotate import exchange, offered
 from resource_wireguard.features.rotate.exchange import Telling
 from resource_wireguard.features.rotate.limits import Limits, Rates
@@ -29,7 +29,6 @@ from resource_wireguard.features.rotate.messages import (
     decode,
     encode,
 )
-from resource_wireguard.model.net import is_v6
 from resource_wireguard.model.specs import Specs
 
 log = logging.getLogger(__name__)
@@ -50,9 +49,22 @@ LOOK_EVERY = 10.0
 BURST, PER_SECOND = 20, 5.0
 """Datagrams that a sender may have answered at once, and from then on each second."""
 
+IFNAMSIZ = 16
+"""Bytes of an interface's name with its NUL (netdevice(7))."""
+
 T = TypeVar("T")
-Ear = tuple[str, int, str]
-"""An interface by name and index, and one of our addresses on it."""
+
+
+class Ear(NamedTuple):
+    """One of our addresses on a device of a tunnel; netns is the network namespace in which that lies.
+
+    Addresses are a namespace's own, so the same one can be in several; an interface's name is in one alone.
+    """
+
+    tunnel: str
+    interface: str
+    netns: str | None
+    address: str
 
 
 class Listener(Protocol):
@@ -99,19 +111,26 @@ class Conversation:
 
     async def _open_ears(self) -> None:
         """A socket for each address of each device, as they are now."""
+        await asyncio.shield(self._follow_devices())  # who waits may be cancelled: no socket is lost by that
+
+    async def _follow_devices(self) -> None:
         async with self._opening:
-            wanted = set(_ears(self._agent.specs()))
-            for ear in self._ears.keys() - wanted:
+            wanted = frozenset(_ears(self._agent.specs()))
+            for ear in [ear for ear, mouth in self._ears.items() if ear not in wanted or _is_deaf(mouth)]:
                 self._ears.pop(ear).close()
-            for ear in wanted - self._ears.keys():
-                try:
-                    sock = _bound(ear)
-                except OSError as error:  # an address that is not there yet, or a port that another holds
-                    self._complain(f"cannot hear agents on {ear[0]}: {error.strerror}")
-                    continue
-                loop = asyncio.get_running_loop()
-                transport, _ = await loop.create_datagram_endpoint(partial(_Mouth, self, ear), sock=sock)
-                self._ears[ear] = transport
+            if absent := wanted - self._ears.keys():
+                with contextlib.suppress(ResourceError):  # opened at the next look
+                    await self._listen(await self._agent.ask(partial(_opened, absent)))
+
+    async def _listen(self, opened: Iterable[tuple[Ear, socket.socket | HostError]]) -> None:
+        loop = asyncio.get_running_loop()
+        for ear, sock in opened:
+            if isinstance(sock, HostError):  # an address that is not there yet, or a port that another holds
+                self._complain(f"cannot hear agents on {ear.interface}: {sock.message}")
+                continue
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * SIZE_MOST)
+            transport, _ = await loop.create_datagram_endpoint(partial(_Mouth, self, ear), sock=sock)
+            self._ears[ear] = transport
 
     def _complain(self, text: str) -> None:
         if text not in self._refused:
@@ -121,12 +140,13 @@ class Conversation:
     def heard(self, ear: Ear, transport: asyncio.DatagramTransport, datagram: bytes, sender: Any) -> None:
         """One datagram; what is no message of ours, or comes from another port, is nothing."""
         address, port = sender[:2]
-        if port != PORT or not self._rates.admit(ear[0], address):
+        if port != PORT or not self._rates.admit(ear.interface, address):
             return
         message = decode(datagram)
         if isinstance(message, Heard | NotYet):
             telling, answer = self._awaited.get(message.id, (None, None))
-            if telling and answer and telling.destination == address and not answer.done():
+            asked = telling and (telling.tunnel, telling.destination) == (ear.tunnel, address)
+            if asked and answer and not answer.done():
                 answer.set_result(message)
         elif message is not None and len(self._tasks) < BURST:
             task = asyncio.create_task(self._answer(ear, transport, message, sender))
@@ -139,7 +159,7 @@ class Conversation:
         """By the way it came: that device, and so that key, is known to work."""
 
         def work(engine: Engine) -> bytes | None:
-            speaker = exchange.speaker_of(engine.specs(), ear[0], sender[0])
+            speaker = exchange.speaker_of(engine.specs(), ear.interface, sender[0])
             if speaker is None:
                 return None
             if isinstance(message, Wish):
@@ -202,7 +222,7 @@ class Conversation:
         self._awaited[identity] = telling, answer
         try:
             for ear, transport in self._ears.items():
-                if ear[0] in telling.interfaces and ear[2] == telling.source:
+                if ear.interface in telling.interfaces and ear.address == telling.source:
                     transport.sendto(encode(telling.message(identity)), (telling.destination, PORT))
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
@@ -238,24 +258,31 @@ def _what_to_say(engine: Engine) -> list[Telling]:
 
 
 def _ears(specs: Specs) -> Iterator[Ear]:
-    """Each address of each device whose tunnel has a peer that could speak, as far as it is there."""
+    """Each address of each device whose tunnel has a peer that could speak."""
     for tunnel, interface, _ in specs.devices():
         if tunnel.active and any(peer.enabled and peer.addresses for peer in tunnel.peers):
-            with contextlib.suppress(OSError):
-                index = socket.if_nametoindex(interface)
-                yield from ((interface, index, address.partition("/")[0]) for address in tunnel.addresses)
+            netns = specs.netns_of(tunnel.name)
+            for address in tunnel.addresses:
+                yield Ear(tunnel.name, interface, netns, address.partition("/")[0])
 
 
-def _bound(ear: Ear) -> socket.socket:
-    """A socket that hears only what comes in by one device (socket(7), SO_BINDTODEVICE)."""
-    interface, _, address = ear
-    sock = socket.socket(socket.AF_INET6 if is_v6(address) else socket.AF_INET, socket.SOCK_DGRAM)
+def _opened(ears: Iterable[Ear], engine: Engine) -> list[tuple[Ear, socket.socket | HostError]]:
+    """A socket for each ear whose device is there, or why none can be had."""
+    found: list[tuple[Ear, socket.socket | HostError]] = []
+    for ear in ears:
+        try:
+            sock = engine.resources.host.listen(ear.interface, ear.netns, ear.address, PORT)
+        except HostError as error:
+            found.append((ear, error))
+        else:
+            found.extend([(ear, sock)] if sock else [])
+    return found
+
+
+def _is_deaf(mouth: asyncio.DatagramTransport) -> bool:
+    """Whether the device is gone to which a socket was bound: another one of its name has another index."""
     try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * SIZE_MOST)
-        sock.bind((address, PORT))
+        mouth.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, IFNAMSIZ)
     except OSError:
-        sock.close()
-        raise
-    return sock
+        return True
+    return False

@@ -37,7 +37,15 @@ GROUPS = {
 def feature() -> "Feature":
     """Tunnels and peers, as the registry lists them."""
     from resource_wireguard.engine.feature import Feature
-    from resource_wireguard.features.tunnel import adopt, exchange, network, peers, tables, tunnels
+    from resource_wireguard.features.tunnel import (
+        adopt,
+        exchange,
+        network,
+        peer_changes,
+        peers,
+        tables,
+        tunnels,
+    )
     from resource_wireguard.features.tunnel.compile import compile_tunnels, questions
     from resource_wireguard.features.tunnel.source import resolve_endpoints
     from resource_wireguard.features.tunnel.tables import MIGRATIONS, SpecCache
@@ -53,6 +61,7 @@ def feature() -> "Feature":
             *exchange.COMMANDS,
             *adopt.COMMANDS,
             *peers.COMMANDS,
+            *peer_changes.COMMANDS,
             *network.COMMANDS,
         ),
         sources=(resolve_endpoints,),

@@ -51,18 +51,18 @@ def peer_config(
     format_: str = WG_QUICK,
 ) -> Config:
     """What the peer's own device needs, ready to be used unless a note says what is missing."""
-    endpoint, note = _reachable_at(tunnel, survey)
+    endpoint, note = reachable_at(tunnel, survey)
     hub = PeerSection(
         public_key=tunnel.public_key,
         preshared_key=peer.preshared_key,
         allowed_ips=config_allowed_ips(tunnel, peer, settings),
         endpoint=endpoint,
-        keepalive=settings.keepalive if peer.config_keepalive is None else peer.config_keepalive,
+        keepalive=config_keepalive(peer, settings),
     )
     device = InterfaceSection(
         private_key=private_key or KEY_ELSEWHERE,
         addresses=peer.addresses,
-        dns=peer.config_dns or tunnel.dns or settings.dns,
+        dns=config_dns(tunnel, peer, settings),
         mtu=tunnel.mtu,
     )
     missing = (
@@ -99,6 +99,16 @@ def config_allowed_ips(tunnel: TunnelSpec, peer: PeerSpec, settings: Settings) -
     """What the peer sends into the tunnel: its own list, the setting's, or the default."""
     fallback = EVERYWHERE if tunnel.exit else tuple(dict.fromkeys(map(network_of, tunnel.addresses)))
     return peer.config_allowed_ips or settings.allowed_ips or fallback
+
+
+def config_dns(tunnel: TunnelSpec, peer: PeerSpec, settings: Settings) -> tuple[str, ...]:
+    """Whom the peer asks for names: its own list, the tunnel's, or the setting's."""
+    return peer.config_dns or tunnel.dns or settings.dns
+
+
+def config_keepalive(peer: PeerSpec, settings: Settings) -> int:
+    """Seconds between signs of life of the peer's own."""
+    return settings.keepalive if peer.config_keepalive is None else peer.config_keepalive
 
 
 def tunnel_config(tunnel: TunnelSpec, show_secrets: bool, format_: str = WG_QUICK) -> Config:
@@ -143,7 +153,7 @@ def _printed(files: Mapping[str, str], format_: str, notes: tuple[str, ...]) -> 
     return Config(text_of(files), tuple(filter(None, (*notes, of_format))), files)
 
 
-def _reachable_at(tunnel: TunnelSpec, survey: Survey) -> tuple[Endpoint | None, str]:
+def reachable_at(tunnel: TunnelSpec, survey: Survey) -> tuple[Endpoint | None, str]:
     """Where peers find this host, and a note if that will not work from everywhere."""
     if tunnel.endpoint:
         return tunnel.endpoint, ""

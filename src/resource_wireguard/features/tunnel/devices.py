@@ -59,7 +59,7 @@ def sitting(
         staged, awaited = _by_peer(further.seats), dict(device.awaited)
         for peer in peers:
             here = _called(peer, awaited.get(peer.name)) if device.successor or device.leaving else peer
-            yield peer, (here, *staged.get(peer.name, ()))
+            yield peer, (here, *(_told(peer, seat) for seat in staged.get(peer.name, ())))
         return
     seats = _by_peer(device.seats)
     for peer in peers:
@@ -72,6 +72,13 @@ def _called(peer: PeerSpec, endpoint: Endpoint | None) -> PeerSpec:
     if endpoint:
         return replace(peer, endpoint=endpoint, endpoint_since=0.0, keepalive=1)
     return replace(peer, endpoint_since=FIRST_GUESS) if peer.endpoint else peer
+
+
+def _told(peer: PeerSpec, seat: Seat) -> Seat:
+    """A key at the endpoint that its peer was given since: what was said last counts for all keys."""
+    if peer.endpoint_since <= seat.endpoint_since:
+        return seat
+    return replace(seat, endpoint=peer.endpoint, endpoint_since=peer.endpoint_since)
 
 
 def _sharing(peer: PeerSpec, seat: Seat) -> Seat:

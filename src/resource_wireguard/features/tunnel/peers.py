@@ -1,9 +1,8 @@
 """The peer.* commands of docs/bus.md."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Command
@@ -12,6 +11,7 @@ from resource_wireguard.engine.views import PeerView, peer_view
 from resource_wireguard.errors import AlreadyExists, HostError, InvalidInput, NotFound
 from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.config import Config, peer_config, rekeyed, succeeded
+from resource_wireguard.features.tunnel.document import default_keepalive
 from resource_wireguard.host.facts import Problem
 from resource_wireguard.host.state import Device, Link
 from resource_wireguard.model.formats.files import WG_QUICK
@@ -53,17 +53,6 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def __repr__(self) -> str:
         return f"Add({self.tunnel}, {self.name})"
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be different; null gives the default back, an absent field stays."""
-
-    tunnel: str
-    name: str
-    endpoint: str | UnsetType | None = UNSET
-    keepalive: int | UnsetType | None = UNSET
-    routes: tuple[str, ...] | UnsetType | None = UNSET
-    allowed_ips: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,25 +116,12 @@ def add(engine: Engine, request: Add) -> Added:
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, peer, private_key if request.keep_key else None)
         engine.journal(tunnel.name, f"peer '{peer.name}' added: {', '.join(sorted(peer.allowed_ips))}")
-    report = _settled(engine, tunnel)
-    notes = _problem_notes(tunnel, peer, report)
+    report = settled(engine, tunnel)
+    notes = problem_notes(tunnel, peer, report)
     if private_key is None:
         return Added(peer_view(tunnel, peer, report), None, notes)
     printed = _config(engine, tunnel, peer, private_key)
     return Added(peer_view(tunnel, peer, report), printed.config, (*printed.notes, *notes))
-
-
-def change(engine: Engine, request: Change) -> PeerView:
-    """Change some of a peer's settings; its session lives on."""
-    tunnel = engine.specs().tunnel(request.tunnel)
-    before = tunnel.peer(request.name)
-    after = _changed(engine, before, request)
-    # What it has already may lie within another peer's network: an imported tunnel may have such.
-    choose.refuse_taken_prefixes(tunnel, after.name, after.allowed_ips - before.allowed_ips)
-    with engine.change():
-        tables.put_peer(engine.resources, tunnel.name, after)
-        engine.journal(tunnel.name, f"peer '{after.name}' changed")
-    return peer_view(tunnel, after, _settled(engine, tunnel))
 
 
 def remove(engine: Engine, request: Remove) -> Removed:
@@ -156,7 +132,7 @@ def remove(engine: Engine, request: Remove) -> Removed:
     with engine.change():
         tables.delete_peer(engine.resources, tunnel.name, peer.name)
         engine.journal(tunnel.name, f"peer '{peer.name}' removed")
-    _refuse_leftover(places, _settled(engine, tunnel), f"peer '{peer.name}' is removed")
+    _refuse_leftover(places, settled(engine, tunnel), f"peer '{peer.name}' is removed")
     return Removed(tunnel.name, peer.name)
 
 
@@ -199,7 +175,6 @@ def config(engine: Engine, request: Print) -> Config:
 
 COMMANDS = (
     Command("peer.add", Add, add),
-    Command("peer.change", Change, change),
     Command("peer.remove", Remove, remove),
     Command("peer.enable", Named, enable),
     Command("peer.disable", Named, disable),
@@ -214,15 +189,12 @@ COMMANDS = (
 
 def _new_peer(engine: Engine, tunnel: TunnelSpec, request: Add, private_key: PrivateKey | None) -> PeerSpec:
     settings, now = engine.resources.settings, engine.resources.clock.now()
-    routes = _prefixes(request.routes, "route")
+    routes = prefixes(request.routes, "route")
     addresses = _addresses(tunnel, request)
-    if not addresses and not routes:
-        raise InvalidInput(
-            f"peer '{request.name}' has neither an address nor a route", "give it one, or leave them out"
-        )
+    refuse_unreachable(request.name, addresses, routes)
     endpoint = parse_endpoint(request.endpoint) if request.endpoint else None
-    dialled = settings.keepalive if endpoint else 0  # who dials may sit behind a NAT: it keeps the way open
-    keepalive = _checked_keepalive(request.keepalive)
+    dialled = default_keepalive(endpoint, settings)
+    keepalive = checked_keepalive(request.keepalive)
     return PeerSpec(
         name=request.name,
         public_key=_public_key(request, private_key),
@@ -234,30 +206,10 @@ def _new_peer(engine: Engine, tunnel: TunnelSpec, request: Add, private_key: Pri
         endpoint_since=now,
         keepalive=dialled if keepalive is None else keepalive,
         config_keepalive=keepalive,
-        config_allowed_ips=_prefixes(request.allowed_ips, "allowed IPs"),
+        config_allowed_ips=prefixes(request.allowed_ips, "allowed IPs"),
         config_dns=tuple(parse_address(text, "DNS server") for text in request.dns or ()),
         created_at=now,
     )
-
-
-def _changed(engine: Engine, before: PeerSpec, request: Change) -> PeerSpec:
-    after = before
-    if request.endpoint is not UNSET:
-        endpoint = parse_endpoint(request.endpoint) if request.endpoint else None
-        since = engine.resources.clock.now()
-        after = msgspec.structs.replace(after, endpoint=endpoint, endpoint_since=since)
-    if request.keepalive is not UNSET:
-        keepalive = _checked_keepalive(request.keepalive)
-        dialled = engine.resources.settings.keepalive if after.endpoint else 0
-        ours = dialled if keepalive is None else keepalive
-        after = msgspec.structs.replace(after, keepalive=ours, config_keepalive=keepalive)
-    if request.routes is not UNSET:
-        allowed = choose.allowed_ips(before.addresses, _prefixes(request.routes, "route"))
-        after = msgspec.structs.replace(after, allowed_ips=allowed)
-    if request.allowed_ips is not UNSET:
-        wanted = _prefixes(request.allowed_ips, "allowed IPs")
-        after = msgspec.structs.replace(after, config_allowed_ips=wanted)
-    return after
 
 
 def _public_key(request: Add, private_key: PrivateKey | None) -> PublicKey:
@@ -284,14 +236,24 @@ def _addresses(tunnel: TunnelSpec, request: Add) -> tuple[str, ...]:
     return tuple(dict.fromkeys(host_prefix(parse_interface_address(text)) for text in request.addresses))
 
 
-def _prefixes(texts: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+def prefixes(texts: Iterable[str] | None, what: str) -> tuple[str, ...]:
+    """Networks as they were typed, each once."""
     return tuple(dict.fromkeys(parse_prefix(text, what) for text in texts or ()))
 
 
-def _checked_keepalive(seconds: int | None) -> int | None:
+def checked_keepalive(seconds: int | None) -> int | None:
+    """InvalidInput where the field of a peer has no room for so many seconds."""
     if seconds is not None and not 0 <= seconds <= KEEPALIVE_MOST:
         raise InvalidInput(f"keepalive {seconds} is out of range", f"use 0 (off) to {KEEPALIVE_MOST} seconds")
     return seconds
+
+
+def refuse_unreachable(name: str, addresses: Sequence[str], routes: Sequence[str]) -> None:
+    """InvalidInput where nothing would ever be sent to a peer."""
+    if not addresses and not routes:
+        raise InvalidInput(
+            f"peer '{name}' has neither an address nor a route", "give it one, or leave them out"
+        )
 
 
 def _refuse_taken_name(tunnel: TunnelSpec, name: str) -> None:
@@ -330,15 +292,15 @@ def _set_enabled(engine: Engine, request: Named, enabled: bool) -> PeerView:
     with engine.change():
         tables.put_peer(engine.resources, tunnel.name, peer)
         engine.journal(tunnel.name, f"peer '{peer.name}' {'enabled' if enabled else 'disabled'}")
-    report = _settled(engine, tunnel)
+    report = settled(engine, tunnel)
     if not enabled:
         _refuse_leftover(places, report, f"peer '{peer.name}' is disabled")
-    elif notes := _problem_notes(tunnel, peer, report):
+    elif notes := problem_notes(tunnel, peer, report):
         raise HostError(f"peer '{peer.name}' is enabled, but {notes[0]}", "the agent keeps trying")
     return peer_view(tunnel, peer, report)
 
 
-def _settled(engine: Engine, tunnel: TunnelSpec) -> Report:
+def settled(engine: Engine, tunnel: TunnelSpec) -> Report:
     """A pass where it changes something; a tunnel that is not active has nothing on the host."""
     return engine.settle(tunnel.name) if tunnel.active else engine.last or engine.report()
 
@@ -356,7 +318,9 @@ def _refuse_leftover(places: Sequence[tuple[str, PublicKey]], report: Report, do
             )
 
 
-def _problem_notes(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> tuple[str, ...]:
+def problem_notes(
+    tunnel: TunnelSpec, peer: PeerSpec, report: Report, what: str = "the peer"
+) -> tuple[str, ...]:
     """Said beside the result, not raised: the peer is stored, and its config is printed this once."""
     missing = any(
         action.record.key == (tunnel.interface, peer.public_key) for action in report.drift_of(tunnel.name)
@@ -364,7 +328,7 @@ def _problem_notes(tunnel: TunnelSpec, peer: PeerSpec, report: Report) -> tuple[
     if not missing:
         return ()
     told = "; ".join(problem.message for problem in report.problems_of(tunnel.interface))
-    return (f"{tunnel.interface} does not have the peer yet{f': {told}' if told else ''}",)
+    return (f"{tunnel.interface} does not have {what} yet{f': {told}' if told else ''}",)
 
 
 def _config(

@@ -14,6 +14,7 @@ from resource_wireguard.engine.views import TunnelView, tunnel_view
 from resource_wireguard.errors import HostError
 from resource_wireguard.features.tunnel import choose, tables
 from resource_wireguard.features.tunnel.config import tunnel_config
+from resource_wireguard.features.tunnel.outdated import outdated_note
 from resource_wireguard.host.facts import Problem, Survey
 from resource_wireguard.host.ipam import ula_prefix
 from resource_wireguard.host.state import Link
@@ -48,6 +49,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exit: bool | UnsetType = UNSET
     endpoint: str | UnsetType | None = UNSET
     dns: tuple[str, ...] | UnsetType | None = UNSET
+
+
+class Changed(TunnelView, frozen=True, kw_only=True):
+    """A tunnel after a change, and what a person should know of it."""
+
+    notes: tuple[str, ...] = ()
 
 
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,14 +108,16 @@ def create(engine: Engine, request: Create) -> TunnelView:
     return _brought_up(engine, tunnel.name) if request.activate else _seen(engine, tunnel.name)
 
 
-def change(engine: Engine, request: Change) -> TunnelView:
+def change(engine: Engine, request: Change) -> Changed:
     """Change some of a tunnel's settings; peers keep their sessions."""
     before = engine.specs().tunnel(request.name)
     with engine.change():
         after = _changed(engine, before, request)
         tables.put_tunnel(engine.resources, after)
         engine.journal(after.name, f"tunnel changed: {_differing(before, after)}")
-    return _brought_up(engine, after.name) if after.active else _seen(engine, after.name)
+    seen = _brought_up(engine, after.name) if after.active else _seen(engine, after.name)
+    same = (f"nothing to change: tunnel '{after.name}' is so already",) if after == before else ()
+    return Changed(**msgspec.structs.asdict(seen), notes=same or outdated_note(engine, before, after))
 
 
 def activate(engine: Engine, request: Named) -> TunnelView:

@@ -7,6 +7,7 @@ from tests.unit.worlds import key_of
 from resource_wireguard.errors import ConflictError, InvalidInput
 from resource_wireguard.features.rotate.keys import DAY
 from resource_wireguard.features.rotate.peers import GRACE
+from resource_wireguard.host.state import PeerEndpoint
 
 PHONE = "10.13.13.2/32"
 
@@ -17,6 +18,17 @@ def key(stage: Stage, peer: str = "phone") -> str:
 
 def new_key(stage: Stage) -> str:
     return str(stage.engine.specs().further("home").seats[0].public_key)
+
+
+def test_an_endpoint_that_is_given_meanwhile_is_that_of_both_keys(stage: Stage) -> None:
+    for endpoint in ("192.0.2.9:1", "192.0.2.10:1"):
+        stage.clock.time += 1
+        stage.call("peer.change", tunnel="home", name="phone", endpoint=endpoint)
+        told = stage.host.observe().state.of(PeerEndpoint).values()
+        assert {record.endpoint for record in told} == {endpoint}
+        if endpoint == "192.0.2.9:1":
+            stage.call("rotate.peer", tunnel="home", peer="phone")
+    assert len(told) == 2
 
 
 def test_the_first_handshake_decides_and_grace_ends_it(stage: Stage) -> None:

@@ -186,6 +186,92 @@ def test_a_site_is_dialled_routed_and_changed(
     assert call("tunnel.show", name="home")["drift"] == []
 
 
+def test_an_endpoint_brings_the_keepalive_of_who_dials_unless_one_was_given(call: Call, phone: Any) -> None:
+    given = {"tunnel": "home", "name": "phone"}
+    assert call("peer.change", **given, endpoint="192.0.2.9:1")["keepalive"] == 25
+    back = call("peer.change", **given, endpoint=None)
+    assert (back["keepalive"], back["notes"]) == (
+        0,
+        ["WireGuard knows 'phone' at its last endpoint until it calls from another one"],
+    )
+    call("peer.change", **given, keepalive=7)
+    assert call("peer.change", **given, endpoint="192.0.2.9:1")["keepalive"] == 7
+
+
+OUT_OF_DATE = (
+    "the config that peer 'phone' has is out of date: "
+    "print it anew with 'resource-wireguard peer config home phone'"
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "outdated"),
+    [
+        ({"allowed_ips": ["0.0.0.0/0"]}, True),
+        ({"dns": ["9.9.9.9"]}, True),
+        ({"keepalive": 5}, True),
+        ({"keepalive": 25}, False),
+        ({"endpoint": "192.0.2.9:1"}, False),
+        ({"routes": ["192.168.7.0/24"]}, False),
+    ],
+)
+def test_a_config_that_says_something_else_by_now_is_named(
+    call: Call, phone: Any, request_: dict[str, Any], outdated: bool
+) -> None:
+    before = call("peer.config", tunnel="home", name="phone")["config"]
+    changed = call("peer.change", tunnel="home", name="phone", **request_)
+    assert changed["notes"] == ([OUT_OF_DATE] if outdated else [])
+    assert (call("peer.config", tunnel="home", name="phone")["config"] != before) == outdated
+
+
+def test_a_change_to_what_is_so_already_writes_nothing(
+    call: Call, engine: Engine, host: FakeHost, phone: Any
+) -> None:
+    call("peer.change", tunnel="home", name="phone", dns=["9.9.9.9"])
+    written, applied = len(call("journal")), len(host.applied)
+    again = call("peer.change", tunnel="home", name="phone", dns=["9.9.9.9"], endpoint=None, routes=[])
+    assert again["notes"] == ["nothing to change: peer 'phone' is so already"]
+    assert (len(call("journal")), len(host.applied)) == (written, applied)
+
+
+REFUSED_CHANGES: list[tuple[dict[str, Any], type[ResourceError], str]] = [
+    ({"endpoint": "nowhere"}, InvalidInput, "no port"),
+    ({"keepalive": 65536}, InvalidInput, "out of range"),
+    ({"routes": ["10.0.0.1/8"]}, InvalidInput, "host bits"),
+    ({"routes": ["10.13.13.3/32"]}, ConflictError, "overlaps"),
+    ({"allowed_ips": ["all"]}, InvalidInput, "allowed IPs"),
+    ({"dns": ["dns.example.org"]}, InvalidInput, "DNS server"),
+    ({"name": "phon"}, NotFound, "phon"),
+    ({"tunnel": "hom"}, NotFound, "hom"),
+]
+
+
+@pytest.mark.parametrize(("request_", "kind", "text"), REFUSED_CHANGES)
+def test_a_bad_change_changes_nothing(
+    call: Call, phone: Any, request_: dict[str, Any], kind: type[ResourceError], text: str
+) -> None:
+    call("peer.add", tunnel="home", name="laptop", public_key=LAPTOP)
+    before = call("peer.list", tunnel="home")
+    good = {"keepalive": 9, "endpoint": "192.0.2.9:1"}
+    with pytest.raises(kind, match=text) as refused:
+        call("peer.change", **{"tunnel": "home", "name": "phone", **good, **request_})
+    assert refused.value.hint
+    assert "\n" not in refused.value.message
+    assert call("peer.list", tunnel="home") == before
+
+
+def test_the_last_route_of_a_peer_without_an_address_stays(call: Call, home: Any) -> None:
+    call("peer.add", tunnel="home", name="far", public_key=LAPTOP, addresses=[], routes=["192.168.7.0/24"])
+    with pytest.raises(InvalidInput, match="neither an address nor a route"):
+        call("peer.change", tunnel="home", name="far", routes=[])
+
+
+def test_a_change_that_the_host_refuses_is_told(call: Call, host: FakeHost, phone: Any) -> None:
+    host.refuse(Peer)
+    changed = call("peer.change", tunnel="home", name="phone", routes=["192.168.7.0/24"])
+    assert changed["notes"][0].startswith("wg-home does not have the change yet")
+
+
 def endpoints(host: FakeHost) -> list[str]:
     return [endpoint.endpoint for endpoint in host.observe().state.of(PeerEndpoint).values()]
 

@@ -176,6 +176,45 @@ def test_an_exit_that_is_refused_is_not_called_up(
     assert call("tunnel.create", name="home", exit=True)["state"] == "degraded"
 
 
+PRINT = "with 'resource-wireguard peer config home"
+EVERY = f"the configs that 2 peers have are out of date: print each anew {PRINT} PEER'"
+OF_ONE = f"the config that peer 'phone' has is out of date: print it anew {PRINT} phone'"
+
+
+@pytest.mark.parametrize(
+    ("request_", "notes"),
+    [
+        ({"port": 5000}, [EVERY]),
+        ({"mtu": 1300}, [EVERY]),
+        ({"exit": True}, [EVERY]),
+        ({"endpoint": "vpn.example.org"}, [EVERY]),
+        ({"port": 51820, "exit": False}, ["nothing to change: tunnel 'home' is so already"]),
+        ({"dns": ["9.9.9.9"]}, [OF_ONE]),
+    ],
+)
+@pytest.mark.parametrize("address", ["192.0.2.1", None])
+def test_configs_that_are_out_of_date_are_counted(
+    call: Call,
+    host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+    home: Any,
+    request_: dict[str, Any],
+    notes: list[str],
+    address: str | None,
+) -> None:
+    """Whether or not this host's address is known; a peer with resolvers of its own asks those."""
+    monkeypatch.setattr(host, "survey", lambda **_: Survey(public_address=address))
+    call("peer.add", tunnel="home", name="phone")
+    call("peer.add", tunnel="home", name="tablet", dns=["1.1.1.1"])
+    assert call("tunnel.change", name="home", **request_)["notes"] == notes
+
+
+def test_a_port_that_peers_do_not_call_is_no_news_to_them(call: Call, home: Any) -> None:
+    call("tunnel.change", name="home", endpoint="vpn.example.org:443")
+    call("peer.add", tunnel="home", name="phone")
+    assert call("tunnel.change", name="home", port=5000)["notes"] == []
+
+
 def test_unknown_names_come_with_the_nearest_one(call: Call, home: Any) -> None:
     for command in ("tunnel.show", "tunnel.activate", "tunnel.delete", "tunnel.config", "tunnel.change"):
         with pytest.raises(NotFound) as refused:

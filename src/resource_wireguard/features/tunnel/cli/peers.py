@@ -9,6 +9,8 @@ from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group, Refusal
 from resource_wireguard.cli.files import private_output, read_key
 from resource_wireguard.cli.options import (
+    Number,
+    Or,
     Words,
     confirm,
     flat,
@@ -18,6 +20,7 @@ from resource_wireguard.cli.options import (
     keepalive_option,
     output_option,
     show_notes,
+    typed,
 )
 from resource_wireguard.cli.views import peer_lines, peer_table
 from resource_wireguard.features.tunnel.cli.configs import (
@@ -123,6 +126,67 @@ def add_(
     elif path or not added["config"]:
         output.note(f"peer '{fields['name']}' is added to tunnel '{fields['tunnel']}'")
     show_notes(added)
+
+
+@peer.command(
+    "set",
+    examples=(
+        "peer set home office --endpoint office.example.org:51820",
+        "peer set home office --route 192.168.7.0/24 --route 192.168.8.0/24",
+        "peer set home phone --allowed-ips 0.0.0.0/0,::/0 --dns 9.9.9.9 --keepalive auto",
+    ),
+)
+@click.argument("tunnel")
+@click.argument("name")
+@click.option(
+    "--endpoint",
+    type=Or("none", click.STRING),
+    metavar="HOST:PORT",
+    help="Where this host reaches the peer; none: the peer calls.",
+)
+@click.option(
+    "--keepalive",
+    type=Or("auto", Number(0, 65535)),
+    help="Seconds between signs of life, of both ends; 0 turns them off, auto gives the default back.",
+)
+@click.option(
+    "--route",
+    "routes",
+    type=Or("none", Words()),
+    multiple=True,
+    metavar="NET",
+    help="The networks behind the peer, in place of those it has, or none. May be repeated.",
+)
+@click.option(
+    "--allowed-ips",
+    type=Or("auto", Words()),
+    multiple=True,
+    metavar="NETS",
+    help="What the peer sends into the tunnel; auto gives the default back. May be repeated.",
+)
+@click.option(
+    "--dns",
+    type=Or("auto", Words()),
+    metavar="ADDRESSES",
+    help="Resolvers for the peer's config; auto gives the tunnel's back.",
+)
+@format_option
+@click.pass_context
+def set_(ctx: click.Context, /, tunnel: str, name: str, format_: str, **fields: Any) -> None:
+    """Change a peer; its session lives on.
+
+    What is not given stays. A note says so if the config that the peer has is out of date by it.
+    """
+    fields = {**fields, "routes": flat(fields["routes"]), "allowed_ips": flat(fields["allowed_ips"])}
+    changes = typed(ctx, **fields)
+    if not changes:
+        raise Refusal("nothing to change is given", f"give one of {', '.join(_CHANGES)}", ctx)
+    changed = call("peer.change", {"tunnel": tunnel, "name": name, **changes})
+    output.show(changed, format_, peer_lines)
+    show_notes(changed)
+
+
+_CHANGES = ("--endpoint", "--keepalive", "--route", "--allowed-ips", "--dns")
 
 
 @peer.command("remove", examples=("peer remove home phone",))

@@ -178,7 +178,7 @@ def config(ctx: click.Context, /, name: str, show_secrets: bool, exit_: bool | N
     """Print a tunnel's config for wg-quick, or change the tunnel.
 
     Without options: the config, keys masked. With --port, --mtu, --endpoint, --dns, --exit or --no-exit:
-    the change is made while the tunnel runs.
+    the change is made while the tunnel runs. A note says whose configs are out of date by it.
     """
     changes = given(exit=exit_, **fields)
     ctx.obj = name
@@ -186,8 +186,9 @@ def config(ctx: click.Context, /, name: str, show_secrets: bool, exit_: bool | N
         if changes or show_secrets:
             raise click.UsageError(f"give the options of {ctx.invoked_subcommand} after it", ctx)
     elif changes:
-        for line in tunnel_lines(call("tunnel.change", {"name": name, **changes})):
-            print(line)
+        changed = call("tunnel.change", {"name": name, **changes})
+        show_tunnel(changed, "text")
+        show_notes(changed)
     else:
         text = call("tunnel.config", {"name": name, "show_secrets": show_secrets})["config"]
         sys.stdout.write(text)
@@ -331,9 +332,9 @@ def remove_content(name: str, force: bool) -> None:
 @format_option
 def execute(name: str, format_: str, options: dict[str, Any] | None) -> None:
     """Bring a stored tunnel up."""
-    if options:
-        call("tunnel.change", {"name": name, **options})
+    changed = call("tunnel.change", {"name": name, **options}) if options else {}
     show_tunnel(call("tunnel.activate", {"name": name}), format_)
+    show_notes(changed)
 
 
 @content.command(examples=("content deactivate home",))
