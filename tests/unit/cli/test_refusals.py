@@ -14,7 +14,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("stauts", "there is no command 'stauts'", "did you mean 'stats' or 'status'?"),
     ("frobnicate", "there is no command 'frobnicate'", "there are: manage, doctor, interface"),
     ("--frob", "no such option '--frob'", "see 'resource-wireguard --help'"),
-    ("peer", "peer: a command is missing", "there are: add, remove, list, show, config, enable, disable"),
+    ("peer", "peer: a command is missing", "there are: add, set, remove, list, show, config, enable, disable"),
     ("peer ad home x", "peer: there is no command 'ad'", "did you mean 'add'?"),
     ("peer add home", "peer add: missing argument 'NAME'", "see 'resource-wireguard peer add --help'"),
     ("peer add home phone more", "peer add: got unexpected extra argument (more)", "see 'resource-wireguard"),
