@@ -200,6 +200,8 @@ def _collected(end: End, before: set[int], ended: dict[int, float]) -> int:
         if rotation["what"] == "tunnel" and rotation["ended_at"] and rotation["id"] not in known:
             started = datetime.datetime.fromisoformat(rotation["started_at"])
             ended[rotation["id"]] = started.timestamp()
+            if rotation["outcome"] != "complete":
+                print(f"rotation {len(ended)}: {rotation['outcome']}", file=sys.stderr)
             if len(ended) % 50 == 0:
                 print(f"{len(ended)} rotations", file=sys.stderr)
     return len(ended)
