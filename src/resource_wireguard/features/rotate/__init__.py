@@ -16,6 +16,8 @@ Schedules:
 Between two agents (docs/exchange.md):
     messages.py      what is said, as bytes
     agreement.py     what a peer's statement comes to; pure
+    known_keys.py    what each peer's agent knows of our keys, where both ends may change theirs at once
+    limits.py        how much of it is done
     guest_tables.py  what peers have said, in the store
     wishes.py        a peer's agent asked to make the peer's new key
     wish_tables.py   what comes of that, in the store
@@ -50,7 +52,12 @@ def feature() -> "Feature":
 
     return Feature(
         name=NAME,
-        migrations=(*tables.MIGRATIONS, schedule_tables.MIGRATION, guest_tables.MIGRATION),
+        migrations=(
+            *tables.MIGRATIONS,
+            schedule_tables.MIGRATION,
+            guest_tables.MIGRATION,
+            guest_tables.MIGRATION_SETTLED,
+        ),
         load=tables.FurtherCache().load,
         commands=(*commands.COMMANDS, *scheduling.COMMANDS),
         sources=(follow, scheduling.run_schedules, converse),

@@ -20,12 +20,16 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is to be done: a key to take in, one to make the peer's own, guests to send away. why: refused."""
+    """What is to be done: a key to take in, one to make the peer's own, guests to send away. why: refused.
+
+    waits: nothing, but the peer has a new key to tell when ours is settled with it.
+    """
 
     take_in: PublicKey | None = None
     promote: PublicKey | None = None
     send_away: frozenset[PublicKey] = frozenset()
     why: str = ""
+    waits: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -34,13 +38,16 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(known: Known, stated: Mapping[PublicKey, int], ours: Set[PublicKey]) -> Verdict:
-    """ours are keys that can be nobody's new one: our own, and those of the tunnel's other peers."""
-    listed = frozenset(stated)
+    """stated: the key that is to stay comes last. ours are keys that can be nobody's new one: our own, and
+    those of the tunnel's other peers."""
+    listed, last = frozenset(stated), list(stated)[-1]
     new = listed - {known.official} - known.guests
     if listed & ours:
         return Verdict(why="one of these keys is in use already")
     if len(new) == len(listed):
         return Verdict(why="none of these keys is known here")
+    if new and known.official == last:
+        return Verdict(why="the key of before stays for now", waits=True)
     if known.official in listed:
         return Verdict(
             take_in=next(iter(new), None), send_away=frozenset(known.guests - listed - {known.official})

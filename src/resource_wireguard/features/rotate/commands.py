@@ -7,7 +7,7 @@ from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import ConflictError, NotFound
-from resource_wireguard.features.rotate import exchange, keys, peers, tables, wishes
+from resource_wireguard.features.rotate import keys, known_keys, peers, tables, wishes
 from resource_wireguard.features.rotate.keys import KEEP, running
 from resource_wireguard.features.rotate.peers import GRACE
 from resource_wireguard.features.rotate.progress import (
@@ -192,7 +192,7 @@ def rollback(engine: Engine, request: Back) -> Done:
 def _refuse_too_late(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> None:
     """ConflictError where a peer's agent knows no key but the new one: to take that away would cut it off."""
     names = ", ".join(
-        f"'{name}'" for name in sorted(exchange.beyond_return(engine, tunnel, rotation.new_key))
+        f"'{name}'" for name in sorted(known_keys.beyond_return(engine, tunnel, rotation.new_key))
     )
     if names:
         raise ConflictError(

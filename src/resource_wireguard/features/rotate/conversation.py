@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import socket
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -18,6 +17,7 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
 from resource_wireguard.features.rotate import exchange
 from resource_wireguard.features.rotate.exchange import Telling
+from resource_wireguard.features.rotate.limits import Limits, Rates
 from resource_wireguard.features.rotate.messages import (
     PORT,
     SIZE_MOST,
@@ -39,17 +39,14 @@ AGAIN_FIRST, AGAIN_MOST = 0.2, 60.0
 WISH_MOST = 1.0
 """Seconds until a wish is said again: it is given up after a few."""
 
-NOT_YET_MOST = 0.5
-"""Seconds until it is asked again after an answer that it is not so yet."""
+NOT_YET_MOST = 2.0
+"""Seconds until it is asked again after an answer that it is not so yet; doubled as well."""
 
 LOOK_EVERY = 10.0
 """Seconds between two looks at what is to be said, when nothing is reported."""
 
 BURST, PER_SECOND = 20, 5.0
 """Datagrams that a sender may have answered at once, and from then on each second."""
-
-SENDERS_MOST = 4096
-"""Senders whose rate is remembered: a flood from a wide network costs memory no more than so."""
 
 T = TypeVar("T")
 Ear = tuple[str, int, str]
@@ -69,31 +66,13 @@ class Listener(Protocol):
         """Until the next report, at most some seconds."""
 
 
-class Rates:
-    """A bucket of tokens for each sender."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
-
-    def admit(self, interface: str, address: str) -> bool:
-        """Whether one more datagram of a sender is looked at."""
-        now, sender = self._clock(), (interface, address)
-        tokens, at = self._buckets.pop(sender, (float(BURST), now))
-        tokens = min(BURST, tokens + (now - at) * PER_SECOND)
-        if len(self._buckets) >= SENDERS_MOST:
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[sender] = (tokens - 1 if tokens >= 1 else tokens, now)
-        return tokens >= 1
-
-
 class Conversation:
     """All that is said and heard in the tunnels of one agent."""
 
     def __init__(self, agent: Listener) -> None:
         self._agent = agent
         self._ears: dict[Ear, asyncio.DatagramTransport] = {}
-        self._rates = Rates()
+        self._rates, self._limits = Rates(BURST, PER_SECOND), Limits()
         self._awaited: dict[str, tuple[Telling, asyncio.Future[Heard | NotYet]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._talks: dict[tuple[str, str, bool], tuple[Telling, asyncio.Task[None]]] = {}
@@ -162,8 +141,8 @@ class Conversation:
             if speaker is None:
                 return None
             if isinstance(message, Wish):
-                return encode(exchange.grant(engine, speaker, message))
-            return encode(exchange.hear(engine, speaker, message))
+                return encode(exchange.grant(engine, speaker, message, self._limits))
+            return encode(exchange.hear(engine, speaker, message, self._limits))
 
         try:
             answer = await self._agent.ask(work)

@@ -6,13 +6,23 @@ from collections.abc import Iterator
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
-from resource_wireguard.errors import ResourceError
+from resource_wireguard.errors import ConflictError, ResourceError
 from resource_wireguard.features.rotate import guest_tables as tables
 from resource_wireguard.features.rotate import keys as own_keys
 from resource_wireguard.features.rotate import peers, wishes
 from resource_wireguard.features.rotate import tables as own_tables
 from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
 from resource_wireguard.features.rotate.guest_tables import Guest, HeardOf, Side
+from resource_wireguard.features.rotate.known_keys import (
+    LEASE,
+    Keys,
+    comes_first,
+    crossed,
+    doubt,
+    keys_now,
+    knowing,
+)
+from resource_wireguard.features.rotate.limits import HISTORY_MOST, SIDES_MOST, Limits
 from resource_wireguard.features.rotate.messages import (
     VERSION,
     Answer,
@@ -24,7 +34,6 @@ from resource_wireguard.features.rotate.messages import (
     Wish,
     keys_of,
 )
-from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.host.facts import SESSION_LIFETIME
 from resource_wireguard.host.vacancy import free_interface, free_port
@@ -34,9 +43,6 @@ from resource_wireguard.model.net import Endpoint, host_prefix, is_v6, parse_end
 from resource_wireguard.model.specs import PeerSpec, Specs, TunnelSpec
 
 log = logging.getLogger(__name__)
-
-LEASE = 600.0
-"""Seconds after which a guest that neither has a living session nor is spoken of any more is sent away."""
 
 WISHES_EVERY = 60.0
 """Seconds in which a peer's second wish is taken for the first one, said again."""
@@ -62,19 +68,26 @@ def speaker_of(specs: Specs, interface: str, address: str) -> Speaker | None:
 # What a peer has said of its keys ------------------------------------------------------------------
 
 
-def hear(engine: Engine, speaker: Speaker, statement: Statement) -> Answer:
+def hear(engine: Engine, speaker: Speaker, statement: Statement, limits: Limits) -> Answer:
     """Make it so, and say so when the host shows it; the same statement again finds nothing to do."""
     tunnel, peer = speaker
     stated = keys_of(statement)
     if stated is None:
         return NotYet(VERSION, statement.id, "one of these is no key")
     verdict = judge(_known(engine, tunnel, peer), stated, _ours(engine, tunnel, peer))
+    if verdict.waits:
+        tables.hurry(engine.resources.store, tunnel.name, peer.name)
+    if verdict.take_in and comes_first(engine, tunnel, peer):
+        return NotYet(VERSION, statement.id, "the new key of this end comes first")
+    if verdict.take_in and not limits.may_bring_key(tunnel.name, peer.name):
+        return NotYet(VERSION, statement.id, "these are too many new keys")
     if verdict.why:
         return NotYet(VERSION, statement.id, verdict.why)
     try:
         _follow(engine, tunnel, peer, verdict, stated)
     except ResourceError as error:
-        log.warning("'%s' of '%s' has new keys, but: %s", peer.name, tunnel.name, error.message)
+        if verdict.take_in or limits.may_bring_key(tunnel.name, peer.name):
+            log.warning("'%s' of '%s' has new keys, but: %s", peer.name, tunnel.name, error.message)
         return NotYet(VERSION, statement.id, "it cannot be done here now")
     if engine.last is None or engine.last.drift_of(tunnel.name):
         return NotYet(VERSION, statement.id, "it is not done yet")
@@ -106,6 +119,7 @@ def _follow(
             moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
             wish = wishes.make_way(engine, tunnel.name, peer.name)
             peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0, wish=wish)
+            own_tables.forget_oldest(store, tunnel.name, peer.name, HISTORY_MOST)
         elif verdict.send_away and not verdict.take_in:
             wishes.take_back(engine, tunnel.name, peer.name)
         for key in verdict.send_away:
@@ -145,20 +159,24 @@ def _endpoint(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, port: int) -> 
 def _free_side(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec) -> Side:
     """A side device younger than those on which this peer sits: its places are tried in the order of age."""
     taken = {guest.side for guest in _guests_of(engine, tunnel, peer)}
+    successor = engine.last_specs.further(tunnel.name).successor
+    new = successor is not None and peer.name in knowing(engine, tunnel.name, successor.public_key)
     there = [side for side in tables.sides(engine.resources.store) if side.tunnel == tunnel.name]
-    free = there[-1] if there and there[-1] not in taken else None
-    return free or _new_side(engine, tunnel)
+    free = there[-1] if there and there[-1] not in taken and there[-1].successor == new else None
+    return free or _new_side(engine, tunnel, new)
 
 
-def _new_side(engine: Engine, tunnel: TunnelSpec) -> Side:
+def _new_side(engine: Engine, tunnel: TunnelSpec, successor: bool) -> Side:
     devices = list(engine.specs().devices())
     survey = engine.resources.host.survey(registry=True)
     held = {port: f"tunnel '{owner.name}'" for owner, _, port in devices}
-    plain = tunnel.interface[: INTERFACE_MAX - 2]
-    names = (f"{plain}s{number}" for number in range(1, 10))
+    plain = tunnel.interface
+    if sum(side.tunnel == tunnel.name for side in tables.sides(engine.resources.store)) >= SIDES_MOST:
+        raise ConflictError(f"tunnel '{tunnel.name}' has {SIDES_MOST} side devices already")
+    names = (f"{plain[: INTERFACE_MAX - len(end)]}{end}" for end in (f"s{n}" for n in range(1, 10_000)))
     taken = survey.interfaces.union(interface for _, interface, _ in devices)
     port = free_port(None, engine.resources.settings.port, held, survey)
-    return Side(tunnel.name, free_interface(names, taken), port)
+    return Side(tunnel.name, free_interface(names, taken), port, successor)
 
 
 def lost_guests(engine: Engine) -> bool:
@@ -183,14 +201,18 @@ def lost_guests(engine: Engine) -> bool:
 # What a peer wishes --------------------------------------------------------------------------------
 
 
-def grant(engine: Engine, speaker: Speaker, wish: Wish) -> Answer:
+def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answer:
     """Rotate a tunnel's keys for its only peer; asked again while they rotate, or soon after, it is done."""
     tunnel, peer = speaker
     if any(other.enabled and other.name != peer.name for other in tunnel.peers):
         return NotYet(VERSION, wish.id, "this tunnel has other peers too")
-    rotations = own_tables.rotations(engine.resources.store, tunnel.name, last=1)
+    rotations = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1)
     recent = engine.resources.clock.now() - WISHES_EVERY
-    if not rotations or rotations[0].started_at < recent:
+    if rotations and rotations[0].ended_at and rotations[0].started_at >= recent:
+        return NotYet(VERSION, wish.id, "it was done a moment ago")
+    if not rotations or rotations[0].ended_at:
+        if not limits.may_wish(tunnel.name, peer.name):
+            return NotYet(VERSION, wish.id, "these are too many wishes")
         try:
             with engine.change():
                 own_keys.begin(engine, tunnel.name, wish.overlap)
@@ -216,7 +238,7 @@ class Telling(msgspec.Struct, frozen=True):
     interface: str
     source: str
     destination: str
-    keys: tuple[tuple[PublicKey, int], ...]
+    keys: Keys
 
     def message(self, identity: str) -> Request:
         """As it is said."""
@@ -230,10 +252,14 @@ def tellings(engine: Engine) -> Iterator[Telling]:
     known = tables.heard(engine.resources.store)
     specs = engine.last_specs
     for tunnel in specs.tunnels:
-        keys = _keys_now(engine, tunnel)
+        every, others = keys_now(engine, tunnel), crossed(engine, tunnel)
+        is_doubtful = doubt(engine, tunnel)
         for peer in tunnel.peers if tunnel.active else ():
             entry = known.get((tunnel.name, peer.name))
             told = entry.keys if entry else (tunnel.public_key,)
+            if is_doubtful(entry):
+                told = ()
+            keys = others.get(peer.name, every)
             if peer.enabled and told != tuple(key for key, _ in keys):
                 yield from _telling(engine, tunnel, peer, keys)
     yield from _wishes(engine, specs)
@@ -248,32 +274,7 @@ def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
                     yield from _telling(engine, tunnel, peer, ())
 
 
-def _keys_now(engine: Engine, tunnel: TunnelSpec) -> tuple[tuple[PublicKey, int], ...]:
-    """A tunnel's keys and ports: while it has a successor both, and that one alone once it is to end."""
-    own = (tunnel.public_key, tunnel.listen_port)
-    successor = engine.last_specs.further(tunnel.name).successor
-    if successor is None:
-        return (own,)
-    new = (successor.public_key, successor.listen_port)
-    return (new,) if is_ending(engine, tunnel) else (own, new)
-
-
-def is_ending(engine: Engine, tunnel: TunnelSpec) -> bool:
-    """Whether the old key of a tunnel has no use any more: all have moved, and what we send to them too, as
-    a pass has left it; or the overlap is over."""
-    running = [
-        r for r in own_tables.rotations(engine.resources.store, tunnel.name, running=True) if not r.peer
-    ]
-    if not running or engine.last is None:
-        return False
-    moved = who_moved(engine.last_specs, engine.last.facts, tunnel, running[0])
-    over = running[0].deadline is not None and engine.resources.clock.now() >= running[0].deadline
-    return over or (all(moved.values()) and not engine.last.drift_of(tunnel.name))
-
-
-def _telling(
-    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: tuple[tuple[PublicKey, int], ...]
-) -> Iterator[Telling]:
+def _telling(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys) -> Iterator[Telling]:
     """By the device on which the peer was heard last."""
     places = engine.last_specs.places(tunnel, peer)
     live = engine.resources.host.handshakes({interface for interface, _ in places})
@@ -301,24 +302,6 @@ def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     tunnel = engine.specs().tunnel(telling.tunnel)
     where = answer.port and _endpoint(engine, tunnel, tunnel.peer(telling.peer), answer.port)
     keys = tuple(key for key, _ in telling.keys)
-    entry = HeardOf(telling.tunnel, telling.peer, keys, where or None)
+    entry = HeardOf(telling.tunnel, telling.peer, keys, where or None, at=engine.resources.clock.now())
     tables.put_heard(engine.resources.store, entry)
     engine.settle("exchange")
-
-
-def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
-    """The peers whose agents know a new key of ours, and not yet that it is the only one."""
-    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
-    return {entry.peer for entry in entries if key in entry.keys and entry.keys != (key,)}
-
-
-def beyond_return(engine: Engine, tunnel: TunnelSpec, key: PublicKey | None) -> set[str]:
-    """The peers whose agents have dropped our old key for a new one, or are just being told to."""
-    told = waiting_for(engine, tunnel.name, key) if is_ending(engine, tunnel) else set()
-    return told | knowing(engine, tunnel.name, key)
-
-
-def knowing(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:
-    """The peers whose agents know that a new key of ours is the only one: they use no other."""
-    entries = [e for e in tables.heard(engine.resources.store).values() if e.tunnel == tunnel]
-    return {entry.peer for entry in entries if entry.keys == (key,)}

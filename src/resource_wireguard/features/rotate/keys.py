@@ -95,8 +95,8 @@ def finish(engine: Engine, rotation: Rotation, outcome: str) -> None:
         tables.end(resources, rotation, "its device is gone")
         return
     device.key_of(tunnel).need()
-    tables.delete_device(resources, device.interface)
     guest_tables.delete_settled(resources.store, tunnel.name)
+    tables.delete_device(resources, device.interface)
     engine.tunnels.put_tunnel(resources, _promoted(tunnel, device))
     tables.retire(resources, rotation, outcome, tunnel.private_key)
     close(engine, tunnel.name, f"rotation ended, {outcome}: key {rotation.new_fingerprint}")

@@ -47,7 +47,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="rotate"
 
     v: int
     id: Identity
-    overlap: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
+    overlap: Annotated[float, msgspec.Meta(ge=60, le=365 * 86400)]
 
 
 class Heard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heard", tag_field="say"):

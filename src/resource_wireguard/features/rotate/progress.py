@@ -141,14 +141,14 @@ def concerned(report: Report, tunnel: TunnelSpec, rotation: Rotation) -> tuple[P
 
 def who_moved(specs: Specs, facts: Facts, tunnel: TunnelSpec, rotation: Rotation) -> dict[str, bool]:
     """The enabled peers in a rotation, and whether each shook hands last with the new key."""
-    successor = specs.further(tunnel.name).successor
-    found = {}
+    further, found = specs.further(tunnel.name), {}
+    new_key = further.successor.public_key if further.successor else None
+    new_devices = {device.interface for device in further.devices if device.public_key == new_key}
     for peer in tunnel.peers:
         if not peer.enabled or rotation.peer not in (None, peer.name):
             continue
         where, key = latest_place(specs, facts, tunnel, peer)
-        new_device = successor is not None and where == successor.interface
-        found[peer.name] = key == rotation.new_key if rotation.peer else new_device
+        found[peer.name] = key == rotation.new_key if rotation.peer else where in new_devices
     return found
 
 

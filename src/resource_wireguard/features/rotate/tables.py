@@ -83,7 +83,7 @@ WHERE r.retired AND r.old_key IS NOT NULL AND NOT EXISTS (
 
 _ROTATION = (
     "r.id, t.name, r.peer, r.what, r.actor, r.started_at, r.deadline, r.grace, r.ended_at, r.outcome, "
-    "r.old_key, r.new_key, r.old_fingerprint, r.new_fingerprint, r.keep, r.kept_until"
+    "r.retired, r.old_key, r.new_key, r.old_fingerprint, r.new_fingerprint, r.keep, r.kept_until"
 )
 
 
@@ -91,7 +91,8 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """One rotation, running while ended_at is None; times are Unix seconds, spans seconds.
 
     peer None: of the tunnel's own keys. deadline: the end of the overlap, or of the grace of a peer's old
-    key, which begins when the new one is taken up. kept_until: how long the retired key is kept, sealed.
+    key, which begins when the new one is taken up. retired: the new key has taken the old one's place.
+    kept_until: how long the retired key is kept, sealed.
     """
 
     id: int
@@ -104,6 +105,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     grace: float
     ended_at: float | None
     outcome: str
+    retired: bool
     old_key: PublicKey | None
     new_key: PublicKey | None
     old_fingerprint: str
@@ -153,7 +155,8 @@ def _further(
         awaited = guest_tables.awaited(heard, row[2], device.public_key) if device.successor else ()
         found.setdefault(row[2], []).append((row[9] or 0.0, replace(device, awaited=awaited)))
     for name, since, side in sides:
-        found.setdefault(name, []).append((since, side))
+        same = (d.private_key for _, d in found.get(name, ()) if d.public_key == side.public_key)
+        found.setdefault(name, []).append((since, replace(side, private_key=next(same, None))))
     gone: dict[str, set[PublicKey]] = {}
     for name, key in retired:
         gone.setdefault(name, set()).add(PublicKey(key))
@@ -326,19 +329,29 @@ def retire(
     )
 
 
+def forget_oldest(store: Store, tunnel: str, peer: str, most: int) -> None:
+    """Keep no more than so many ended rotations of a peer that have left no key."""
+    store.execute(
+        "DELETE FROM rotations WHERE id IN (SELECT id FROM rotations WHERE tunnel = ? AND peer = ? "
+        "AND ended_at IS NOT NULL AND kept_until IS NULL ORDER BY id DESC LIMIT -1 OFFSET ?)",
+        *(_tunnel_row(store, tunnel), peer, most),
+    )
+
+
 def set_deadline(store: Store, rotation: int, deadline: float) -> None:
     """When a rotation ends; no change of what the user said."""
     store.execute("UPDATE rotations SET deadline = ? WHERE id = ?", deadline, rotation)
 
 
 def rotations(
-    store: Store, tunnel: str | None = None, *, running: bool = False, last: int = -1
+    store: Store, tunnel: str | None = None, *, running: bool = False, own: bool = False, last: int = -1
 ) -> list[Rotation]:
-    """Of one tunnel or of all, the latest first."""
+    """Of one tunnel or of all, the latest first; own: those of a tunnel's own keys alone."""
     rows = store.query(
         f"SELECT {_ROTATION} FROM rotations r JOIN tunnels t ON t.id = r.tunnel "  # noqa: S608
-        "WHERE (?1 IS NULL OR t.name = ?1) AND (NOT ?2 OR r.ended_at IS NULL) ORDER BY r.id DESC LIMIT ?3",
-        *(tunnel, running, last),
+        "WHERE (?1 IS NULL OR t.name = ?1) AND (NOT ?2 OR r.ended_at IS NULL) "
+        "AND (NOT ?3 OR r.peer IS NULL) ORDER BY r.id DESC LIMIT ?4",
+        *(tunnel, running, own, last),
     )
     return [_rotation(row) for row in rows]
 
@@ -385,6 +398,7 @@ def _rotation(row: tuple[Any, ...]) -> Rotation:
     values = dict(zip(Rotation.__struct_fields__, row, strict=True))
     for name in ("old_key", "new_key"):
         values[name] = PublicKey(values[name]) if values[name] is not None else None
+    values["retired"] = bool(values["retired"])
     return Rotation(**values)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import exchange, keys, peers, tables, wishes
+from resource_wireguard.features.rotate import keys, known_keys, peers, tables, wishes
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import Facts
@@ -131,9 +131,9 @@ class Watch:
             return ""
         moved = who_moved(specs, facts, specs.tunnel(rotation.tunnel), rotation)
         late = engine.resources.clock.now() - (rotation.deadline or math.inf)
-        if exchange.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
+        if known_keys.waiting_for(engine, rotation.tunnel, rotation.new_key) and late < ANSWER_WITHIN:
             return ""
-        agreed = exchange.knowing(engine, rotation.tunnel, rotation.new_key)
+        agreed = known_keys.knowing(engine, rotation.tunnel, rotation.new_key)
         if all(has or name in agreed for name, has in moved.items()):
             return "complete" if agreed >= moved.keys() or self._is_silent(engine, rotation) else ""
         self._forget(rotation)

@@ -13,6 +13,7 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.feature import Resources
 from resource_wireguard.features.monitor import feature as monitor
 from resource_wireguard.features.rotate import feature as rotate
+from resource_wireguard.features.rotate.limits import Limits
 from resource_wireguard.features.rotate.watch import LINGER, Watch
 from resource_wireguard.features.tunnel import feature as tunnel
 from resource_wireguard.host.facts import PeerFacts
@@ -40,6 +41,7 @@ class Stage:
         secrets = FileSecrets(self.store, self.key_path)
         resources = Resources(self.store, secrets, self.host, self.clock, Settings())
         self.engine, self.watch = Engine(resources, features), Watch()
+        self.limits = Limits(self.clock.now)
         self.engine.settle("start")
 
     def call(self, command: str, /, **request: Any) -> Any:

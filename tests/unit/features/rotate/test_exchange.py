@@ -20,7 +20,9 @@ def say(stage: Stage, *keys: PublicKey, peer: str = "phone") -> Answer:
     """A peer's agent states its keys."""
     home = stage.engine.specs().tunnel("home")
     entries = tuple(KeyAt(str(key), 40000 + number) for number, key in enumerate(keys))
-    return exchange.hear(stage.engine, (home, home.peer(peer)), Statement(VERSION, IDENTITY, entries))
+    return exchange.hear(
+        stage.engine, (home, home.peer(peer)), Statement(VERSION, IDENTITY, entries), stage.limits
+    )
 
 
 def key(stage: Stage, peer: str = "phone") -> PublicKey:
@@ -199,12 +201,14 @@ def test_a_key_that_is_an_agents_only_one_is_not_rolled_back(stage: Stage) -> No
 def test_a_wish_is_granted_to_an_only_peer_and_once(stage: Stage) -> None:
     home = stage.engine.specs().tunnel("home")
     wish = Wish(VERSION, IDENTITY, 3600.0)
-    answer = exchange.grant(stage.engine, (home, home.peer("phone")), wish)
+    answer = exchange.grant(stage.engine, (home, home.peer("phone")), wish, stage.limits)
     assert answer == NotYet(VERSION, IDENTITY, "this tunnel has other peers too")
     stage.call("peer.remove", tunnel="home", name="laptop")
     home = stage.engine.specs().tunnel("home")
     for _ in range(3):
-        assert exchange.grant(stage.engine, (home, home.peer("phone")), wish) == Heard(VERSION, IDENTITY)
+        assert exchange.grant(stage.engine, (home, home.peer("phone")), wish, stage.limits) == Heard(
+            VERSION, IDENTITY
+        )
     assert len(stage.call("rotate.history", tunnel="home")) == 1
 
 

@@ -32,7 +32,9 @@ def say(stage: Stage, *keys: Any) -> None:
     """The agent of site states its keys, and is believed."""
     home = stage.engine.specs().tunnel("home")
     entries = tuple(KeyAt(str(key), 40000 + number) for number, key in enumerate(keys))
-    answer = exchange.hear(stage.engine, (home, home.peer("site")), Statement(VERSION, IDENTITY, entries))
+    answer = exchange.hear(
+        stage.engine, (home, home.peer("site")), Statement(VERSION, IDENTITY, entries), stage.limits
+    )
     assert isinstance(answer, Heard)
 
 
