@@ -1,11 +1,28 @@
 """What the tests of this lane share: a lab, a Docker daemon in its server, and the images, once a session."""
 
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.docker.daemon import Daemon, daemon_in
 from tests.docker.images import make_shell
 from tests.netns.harness import Lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine() -> Iterator[None]:
+    """After the last daemon there are no more files of Docker's than before the first."""
+    before = files_of_docker()
+    yield
+    assert files_of_docker() <= before
+
+
+def files_of_docker() -> set[Path]:
+    """Where Docker keeps something if it is not told of another place."""
+    places = itertools.product(("/etc", "/opt", "/run", "/var/lib"), ("docker", "containerd"))
+    tops = [Path(*place) for place in places]
+    return {path for top in tops for path in (top, *top.rglob("*")) if path.exists()}
 
 
 @pytest.fixture(scope="session")

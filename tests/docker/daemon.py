@@ -24,9 +24,17 @@ from docker import DockerClient
 
 CGROUPS = Path("/sys/fs/cgroup")
 
+STRAYS = (
+    *("/run/docker/plugins", "/run/docker", "/run/containerd/s", "/run/containerd"),
+    *("/opt/containerd/bin", "/opt/containerd/lib", "/opt/containerd", "/etc/docker/key.json", "/etc/docker"),
+)
+"""What dockerd makes outside of the folders that it is given, deepest first."""
+
 PR_SET_CHILD_SUBREAPER = 36
 
 _numbers = itertools.count(1)
+
+_not_there_before = [path for path in map(Path, STRAYS) if not path.exists()]
 
 
 class Daemon:
@@ -118,6 +126,9 @@ class Daemon:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         shutil.rmtree(self.folder)
+        for path in _not_there_before:
+            with contextlib.suppress(OSError):  # not empty: another daemon lives
+                path.unlink() if path.is_file() else path.rmdir()
 
     @property
     def log(self) -> str:

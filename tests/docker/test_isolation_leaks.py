@@ -28,6 +28,14 @@ def assert_held_in(sealed: Sealed) -> None:
     assert counted.arrived == 0
 
 
+def assert_flows_again(sealed: Sealed) -> None:
+    """The agent starts, and nothing leaks meanwhile."""
+    with sealed.counted() as counted:
+        sealed.agent.start()
+        sealed.wait_for_flow()
+    assert counted.leaked == []
+
+
 def test_everything_goes_through_the_tunnel(sealed: Sealed) -> None:
     with sealed.counted() as counted:
         pass
@@ -74,10 +82,7 @@ def test_the_agent_is_killed_then_the_engine_then_the_table_flushed(sealed: Seal
     assert_held_in(sealed)
     sealed.server.nft("delete", "table", *TABLE)
     assert_held_in(sealed)
-    with sealed.counted() as counted:
-        sealed.agent.start()
-        sealed.wait_for_flow()
-    assert counted.leaked == []
+    assert_flows_again(sealed)
 
 
 def test_rules_flushed_by_hand_are_repaired_and_the_table_holds_meanwhile(sealed: Sealed) -> None:
@@ -115,10 +120,7 @@ def test_the_service_is_stopped_and_started(sealed: Sealed) -> None:
         sealed.agent.end()
     assert counted.leaked == []
     assert_held_in(sealed)
-    with sealed.counted() as counted:
-        sealed.agent.start()
-        sealed.wait_for_flow()
-    assert counted.leaked == []
+    assert_flows_again(sealed)
 
 
 def test_uninstall_opens_no_network_in_use(sealed: Sealed) -> None:
@@ -128,10 +130,7 @@ def test_uninstall_opens_no_network_in_use(sealed: Sealed) -> None:
     assert "delete Docker network wg-web" in left
     assert counted.leaked == []
     assert_held_in(sealed)
-    with sealed.counted() as counted:
-        sealed.agent.start()
-        sealed.wait_for_flow()
-    assert counted.leaked == []
+    assert_flows_again(sealed)
 
 
 def test_the_host_boots_and_docker_is_there_before_us(sealed: Sealed) -> None:
@@ -145,10 +144,7 @@ def test_the_host_boots_and_docker_is_there_before_us(sealed: Sealed) -> None:
         wait_until(lambda: running.reload() or running.status == "running", what="start of the container")
     assert counted.leaked == []
     assert_held_in(sealed)
-    with sealed.counted() as counted:
-        sealed.agent.start()
-        sealed.wait_for_flow()
-    assert counted.leaked == []
+    assert_flows_again(sealed)
 
 
 def test_the_count_sees_what_leaks_without_protection(sealed: Sealed) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.docker.daemon import Daemon
 from tests.docker.images import copied_checkout, make_debian, package_proxy
 from tests.docker.service import NAME, Service
-from tests.netns.harness import Lab, lines_of, new_name, plain_peer, wait_until
+from tests.netns.harness import Lab, lines_of, new_name, plain_peer, run, wait_until
 
 from resource_wireguard.errors import PermissionDenied
 from resource_wireguard.system import docker
@@ -22,6 +22,10 @@ pytestmark = pytest.mark.timeout(900)
 
 PORT = 51820
 NOBODY = 65534
+
+NET_BIND_SERVICE, NET_ADMIN = 10, 12
+"""By their numbers in capabilities(7)'s header."""
+
 MEMORY = 100 * 2**20
 
 
@@ -93,9 +97,8 @@ def test_the_container_may_do_one_thing(running: Service) -> None:
     assert host["Memory"] == host["MemorySwap"] == MEMORY
     assert host["RestartPolicy"]["Name"] == "always"
     assert [mount["Source"] for mount in seen["Mounts"]] == [str(running.config_dir)]
-    status = Path(f"/proc/{seen['State']['Pid']}/status").read_text()
-    assert int(status.split("CapBnd:")[1].split()[0], 16) == 1 << 12
-    assert "NoNewPrivs:\t1" in status
+    assert capabilities(running) == 1 << NET_ADMIN
+    assert "NoNewPrivs:\t1" in Path(f"/proc/{seen['State']['Pid']}/status").read_text()
 
 
 def test_what_looks_at_the_service_names_the_container(running: Service) -> None:
@@ -116,6 +119,7 @@ def test_a_peer_outside_reaches_the_tunnel_by_the_published_port(
     tunnel = make_tunnel(running, "--exit")
     assert tunnel["listen_port"] == PORT
     config = running.ok("peer", "add", tunnel["name"], "laptop", "--output", "-")
+    wait_until(lambda: hears_agents(running, tunnel), what="an ear for the agents of peers")
     with plain_peer(lab.laptop, config, "userspace"):
         wait_until(lambda: lab.laptop.ping("198.51.100.9"), what="the way out by the container")
         lab.internet.exec("iperf3", "--server", "--one-off", "--daemon")
@@ -126,7 +130,10 @@ def test_a_peer_outside_reaches_the_tunnel_by_the_published_port(
 
     kill_agent(running)
     reach(lab, tunnel, config)
-    running.ok("manage", "restart")
+    restarted = running.run("manage", "restart")
+    first, second = lines_of(restarted)
+    assert first.startswith(f"note: this interrupts {tunnel['name']}: "), "before it does"
+    assert second.startswith("the service runs")
     reach(lab, tunnel, config)
     running.daemon.restart()
     running.wait_until_healthy()
@@ -165,10 +172,22 @@ def test_a_tunnel_on_a_port_that_is_not_published_says_so(running: Service) -> N
     assert made.returncode == 0
     assert f"container {NAME} does not publish UDP port 51999" in made.stderr
     assert "UDP port 51999" in running.run("status").stderr
+    assert published(running, name) == [False, False, False]
     running.ok("manage", "install", "--publish", "51999")
     running.ok("manage", "restart")
     assert "UDP port 51999" not in running.run("status").stderr
+    assert published(running, name) == [True, True, True]
     running.ok("interface", "delete", name, "--force")
+
+
+def published(service: Service, tunnel: str) -> list[bool]:
+    """What the commands that look at tunnels say of its port."""
+    looked = (
+        *service.json("status")["tunnels"],
+        *service.json("interface", "list"),
+        service.json("interface", "status", tunnel),
+    )
+    return [found["published"] for found in looked if found["name"] == tunnel]
 
 
 def test_engines_that_die_leave_no_zombies(running: Service) -> None:
@@ -233,15 +252,34 @@ def test_state_moves_from_the_host_into_the_container_and_back(lab: Lab, running
 def test_the_hosts_own_network_can_be_managed_from_the_container(lab: Lab, running: Service) -> None:
     running.ok("manage", "install", "--host-network")
     running.ok("manage", "restart")
-    tunnel = make_tunnel(running, "--port", "51998")
+    tunnel = make_tunnel(running, "--port", "51998", "--exit")
     link = lab.server.link(tunnel["interface"])
     assert link and link["ifalias"].startswith("resource-wireguard:")
     assert "does not publish" not in running.run("status").stderr
     reach(lab, tunnel, running.ok("peer", "add", tunnel["name"], "laptop", "--output", "-"))
-    running.ok("interface", "delete", tunnel["name"], "--force")
-    assert lab.server.link(tunnel["interface"]) is None
+    wait_until(lambda: hears_agents(running, tunnel), what="an ear for the agents of peers")
+    assert capabilities(running) == 1 << NET_ADMIN | 1 << NET_BIND_SERVICE
+    assert "resource-wireguard" in lab.server.nft("list", "ruleset")
     running.ok("manage", "install", "--own-network")
     running.ok("manage", "restart")
+    assert lab.server.link(tunnel["interface"]) is None
+    assert "resource-wireguard" not in lab.server.nft("list", "ruleset"), (
+        "nobody is there to take it away later"
+    )
+    running.ok("interface", "delete", tunnel["name"], "--force")
+
+
+def hears_agents(service: Service, tunnel: dict[str, Any]) -> bool:
+    """Whether the port of docs/exchange.md is held at the tunnel's address, where the container sees it."""
+    network = f"/proc/{service.inspected()['State']['Pid']}/ns/net"
+    held = run("nsenter", f"--net={network}", "ss", "-uln").stdout
+    return f"{address_of(tunnel)}%{tunnel['interface']}:864" in held
+
+
+def capabilities(service: Service) -> int:
+    """What the container's first process, and whatever it starts, may ever have (capabilities(7))."""
+    status = Path(f"/proc/{service.inspected()['State']['Pid']}/status").read_text()
+    return int(status.split("CapBnd:")[1].split()[0], 16)
 
 
 # -- bad input --

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.netns.harness import SLOWNESS, Agent, Lab, Namespace, key_pair, picture, run, sysctl, wait_until
 
-WITH_EVENT, WITHOUT = 1.0 * SLOWNESS, 30.0 + 2 * SLOWNESS  # seconds: what the issue promises
+WITH_EVENT, WITHOUT = 1.0 * SLOWNESS, 30.0 + 2 * SLOWNESS  # seconds
 
 
 @pytest.fixture(scope="module")

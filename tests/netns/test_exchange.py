@@ -258,6 +258,7 @@ def test_rotations_leave_no_key_in_clear(lab: Lab) -> None:
             wait_until(lambda: agree(a, b), MOVED_WITHIN, "both sides to agree")
             keys |= secrets_of(a) | secrets_of(b)
         a.agent.call("rotate.psk", tunnel=a.tunnel, peer=a.peer)
+        wait_until(lambda: len(secrets_of(a) | secrets_of(b)) == 3, MOVED_WITHIN, "one preshared key")
         keys |= secrets_of(a)
         backup = lab.folder / "rotated.backup"
         words = {"WIREGUARD_BACKUP_PASSPHRASE": "back-up of all I have"}

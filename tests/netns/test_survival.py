@@ -30,7 +30,7 @@ from tests.netns.harness import (
 )
 from tests.netns.mortal import MortalAgent
 
-BACK_WITHIN = 2.0 * SLOWNESS  # seconds: what the issue promises
+BACK_WITHIN = 2.0 * SLOWNESS  # seconds
 
 
 def v4(addresses: list[str]) -> str:

@@ -31,16 +31,17 @@ STOPPED_WITHIN = 30
 LOOK_EVERY = 0.2
 """Seconds between two looks at a container that starts or ends."""
 
-FORWARDING = {
+SYSCTLS = {
     "net.ipv4.ip_forward": "1",
     "net.ipv4.conf.all.src_valid_mark": "1",
+    "net.ipv4.ip_unprivileged_port_start": "0",  # the agents' exchange has a port below 1024
 }
-FORWARDING_6 = {
+SYSCTLS_6 = {
     "net.ipv6.conf.all.forwarding": "1",
     "net.ipv6.conf.all.disable_ipv6": "0",
     "net.ipv6.conf.default.disable_ipv6": "0",
 }
-"""What the agent would set for tunnels and exits: in a container /proc/sys is read-only."""
+"""What the agent needs or would set: in a container /proc/sys is read-only."""
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def limits(wanted: Container) -> dict[str, Any]:
         "environment": {"CONFIG_DIR": config_dir(), **dict(_settings(os.environ))},
         "mounts": [{"Type": "bind", "Source": config_dir(), "Target": config_dir()}],
         "cap_drop": ["ALL"],
-        "cap_add": ["NET_ADMIN"],
+        "cap_add": ["NET_ADMIN", *(["NET_BIND_SERVICE"] if wanted.host_network else [])],
         "devices": ["/dev/net/tun:/dev/net/tun:rw"],
         "security_opt": ["no-new-privileges:true"],
         "userns_mode": "host",  # where Docker maps root away, it could neither read CONFIG_DIR nor own a TUN
@@ -107,7 +108,7 @@ def _network(wanted: Container) -> dict[str, Any]:
     with_v6 = os.path.isdir("/proc/sys/net/ipv6")
     return {
         "ports": {f"{port}/udp": port for port in wanted.ports},
-        "sysctls": {**FORWARDING, **(FORWARDING_6 if with_v6 else {})},
+        "sysctls": {**SYSCTLS, **(SYSCTLS_6 if with_v6 else {})},
     }
 
 
@@ -128,7 +129,7 @@ def begin(client: Any, wanted: Container) -> "Running":
     except HostError as error:
         made.remove(force=True)
         raise _cannot_start(error) from None
-    return Running(made)
+    return Running(made, wanted)
 
 
 def _cannot_start(error: HostError) -> ResourceError:
@@ -140,8 +141,10 @@ def _cannot_start(error: HostError) -> ResourceError:
 class Running:
     """A container of ours that runs, as lifetime.Process is a process."""
 
-    def __init__(self, container: Any) -> None:
+    def __init__(self, container: Any, wanted: Container) -> None:
         self._container = container
+        self._in_hosts_network: bool = container.attrs["HostConfig"]["NetworkMode"] == "host"
+        self._moves: bool = self._in_hosts_network != wanted.host_network
 
     def ended(self, within: float) -> bool:
         """Whether it ends within some seconds."""
@@ -176,6 +179,17 @@ class Running:
             with self._refusals():
                 self._container.kill()
 
+    @property
+    def takes_along(self) -> frozenset[str]:
+        """An engine in user space is a process in it; the kernel's tunnels end with a network of its own."""
+        stays = self._in_hosts_network and not self._moves
+        return frozenset({"userspace"} if stays else {"userspace", "kernel"})
+
+    @property
+    def leaves_behind(self) -> bool:
+        """What it made in the network of this host, when the next one has a network of its own."""
+        return self._in_hosts_network and self._moves
+
     def log(self) -> list[str]:
         """What it has printed, by lines."""
         with self._refusals():
@@ -200,7 +214,7 @@ def held(wanted: Container) -> Iterator[Running]:
         if found is None or found.status not in ("running", "restarting"):
             hint = "start it with 'resource-wireguard manage start'"
             raise AlreadyStopped("the service is not running", hint)
-        running = Running(found)
+        running = Running(found, wanted)
         running.stay_down()
         try:
             yield running

@@ -189,6 +189,14 @@ class Ending(Protocol):
     def ended(self, within: float) -> bool:
         """Whether it ends within some seconds."""
 
+    @property
+    def takes_along(self) -> frozenset[str]:
+        """The engines whose tunnels end with it."""
+
+    @property
+    def leaves_behind(self) -> bool:
+        """Whether it would leave what its successor does not find, unless it takes that down itself."""
+
     def terminate(self) -> None:
         """Tell the agent to end; the tunnels stay, where there are others than those of its container."""
 
@@ -227,6 +235,16 @@ class Process:
     def ended(self, within: float) -> bool:
         """Whether it ends within some seconds."""
         return bool(select.select([self._handle], [], [], max(0.0, within))[0])
+
+    @property
+    def takes_along(self) -> frozenset[str]:
+        """None: engines in user space are processes of their own."""
+        return frozenset()
+
+    @property
+    def leaves_behind(self) -> bool:
+        """Its successor works where it did."""
+        return False
 
     def terminate(self) -> None:
         """SIGTERM: the agent ends, the tunnels stay."""

@@ -77,6 +77,14 @@ def words() -> str:
     return f"docker, container {found.name}" if found else ""
 
 
+def placed(tunnels: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tunnels of the bus, each with whether the container publishes its port, if there is a container."""
+    found = container()
+    if found is None:
+        return list(tunnels)
+    return [{**tunnel, "published": found.publishes(tunnel["listen_port"])} for tunnel in tunnels]
+
+
 def note_closed_ports(tunnels: Iterable[dict[str, Any]]) -> None:
     """Say of each tunnel of the bus that listens on a port nobody outside can reach, that it does."""
     found = container()

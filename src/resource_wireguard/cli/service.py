@@ -27,6 +27,9 @@ STARTED_WITHIN = 10.0
 ENDED_WITHIN = 30.0
 """Seconds that restart gives the old agent."""
 
+LISTED_WITHIN = 2.0
+"""Seconds that restart waits for the names of tunnels: the agent may be replaced because it hangs."""
+
 INSTALLED_WITHIN = 540.0
 """Seconds for apt-get: the contract grants install 600."""
 
@@ -161,7 +164,11 @@ def restart(force: bool) -> None:
     A container takes its tunnels along: it makes them anew.
     """
     with suppress(ServiceNotRunning), lifetime.held() as agent:
-        lifetime.end(agent, ENDED_WITHIN, force)
+        _note_interrupted(agent)
+        if agent.leaves_behind:
+            _end_by("agent.stop", agent, ENDED_WITHIN, force)
+        else:
+            lifetime.end(agent, ENDED_WITHIN, force)
     _start(STARTED_WITHIN, False)
 
 
@@ -211,6 +218,20 @@ def _start(within: float, wait: bool) -> None:
         return
     health = call("status")["service"]["health"] if wait else ""
     output.note(f"the service runs ({lifetime.place()})" + (f" and is {health}" if health else ""))
+
+
+def _note_interrupted(agent: lifetime.Ending) -> None:
+    """Say which tunnels the agent takes along."""
+    if not (engines := agent.takes_along):
+        return
+    with suppress(ResourceError):  # one that does not answer is to be replaced all the same
+        tunnels = call("tunnel.list", within=LISTED_WITHIN)
+        ending = [tunnel["name"] for tunnel in tunnels if tunnel["engine"] in engines]
+        if ending:
+            names = ", ".join(ending)
+            output.note(
+                f"note: this interrupts {names}: made anew with the container, peers notice within 15 s"
+            )
 
 
 def _purge(directory: str, force: bool) -> None:

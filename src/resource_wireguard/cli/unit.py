@@ -11,7 +11,7 @@ WATCHDOG_SECONDS = 60
 """Twice the time between two passes of an agent at rest."""
 
 CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE")
-"""Configure networks; send probes."""
+"""Configure networks; send probes; speak to the agents of peers, from a port below 1024."""
 
 NETNS_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE")
 """Make and enter network namespaces; see who is in them. Only where it was asked for: it is nearly root."""

@@ -6,6 +6,11 @@ from typing import Any
 from resource_wireguard.cli import output, placement
 
 
+def show_tunnel(tunnel: dict[str, Any], format_: str) -> None:
+    """Print one tunnel in the form that was asked for."""
+    output.show(placement.placed([tunnel])[0], format_, tunnel_lines)
+
+
 def tunnel_table(tunnels: Sequence[dict[str, Any]]) -> Iterator[str]:
     """One line a tunnel."""
     if not tunnels:

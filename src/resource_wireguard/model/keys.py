@@ -79,6 +79,23 @@ class PresharedKey(SecretKey):
 
     __slots__ = ()
 
+    def renewed(self, fresh: "PresharedKey") -> "PresharedKey":
+        """The key that follows this one: HKDF-SHA256 (RFC 5869) of both, so that neither alone gives it.
+
+        They go in as in the key schedule of TLS 1.3 (RFC 8446, section 7.1).
+        """
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        self.need()
+        return PresharedKey(HKDF(SHA256(), KEY_BYTES, bytes(self), _RENEWED).derive(bytes(fresh)))
+
+
+NO_PRESHARED_KEY = PresharedKey(bytes(KEY_BYTES))
+"""What WireGuard mixes in where there is none (section 5.4 of its paper)."""
+
+_RENEWED = b"resource-wireguard preshared key 1"
+
 
 class AbsentPrivateKey(PrivateKey):
     """Stands for a private key that cannot be had now. One byte long: no engine would ever take it."""

@@ -59,6 +59,13 @@ def test_closed_ports_are_told_unless_the_network_is_the_hosts(capsys: pytest.Ca
         assert capsys.readouterr().err.count("UDP port 51821") == told
 
 
+def test_programs_read_of_each_tunnel_whether_its_port_is_published() -> None:
+    tunnels = [{"name": "home", "listen_port": 51820}, {"name": "site", "listen_port": 51821}]
+    assert placement.placed(tunnels) == tunnels, "on the host itself nothing is to be published"
+    placement.keep(HERE)
+    assert [tunnel["published"] for tunnel in placement.placed(tunnels)] == [True, False]
+
+
 def test_the_file_is_json_for_everybody(config_dir: Path) -> None:
     placement.keep(HERE)
     assert json.loads((config_dir / "container.json").read_text())["ports"] == [51820]

@@ -114,3 +114,11 @@ def test_refused_without_asking(run: Run, agent: FakeAgent, typed: str, message:
     assert message in first
     assert second.startswith("hint: ")
     assert agent.asked == []
+
+
+def test_the_word_of_a_peers_agent_is_waited_for(run: Run, agent: FakeAgent) -> None:
+    agent.lines["rotate.psk"] = [{"result": {**DONE, "asking": True}}]
+    agent.lines["rotate.asked"] = [{"result": {**DONE, "next": [], "notes": ["the agent has it"]}}]
+    done = run("rotate", "psk", "home", "phone")
+    assert (done.returncode, "note: the agent has it" in done.stderr) == (0, True)
+    assert "let it in" not in done.stderr

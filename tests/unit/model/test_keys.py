@@ -2,6 +2,8 @@
 
 import base64
 import copy
+import hashlib
+import hmac
 import json
 import pickle
 import traceback
@@ -15,6 +17,7 @@ from resource_wireguard.host.diff import Action
 from resource_wireguard.host.render import line_of
 from resource_wireguard.host.state import Device, Peer
 from resource_wireguard.model.keys import (
+    NO_PRESHARED_KEY,
     PresharedKey,
     PrivateKey,
     PublicKey,
@@ -147,3 +150,11 @@ def test_a_public_key_keeps_its_text() -> None:
     assert str(parse_public_key(f" {text}\n")) == text
     assert parse_public_key(text).short == f"{text[:8]}…"
     assert text[:8] in repr(parse_public_key(text))
+
+
+def test_a_renewed_key_is_made_of_both_and_is_the_same_at_both_ends() -> None:
+    old, fresh = PresharedKey(SECRET), PresharedKey(bytes(range(32)))
+    extracted = hmac.digest(old, fresh, hashlib.sha256)  # RFC 5869, section 2
+    expanded = hmac.digest(extracted, b"resource-wireguard preshared key 1\x01", hashlib.sha256)
+    assert bytes(old.renewed(fresh)) == expanded
+    assert len({old.renewed(fresh), fresh.renewed(old), NO_PRESHARED_KEY.renewed(fresh), old, fresh}) == 5

@@ -41,12 +41,13 @@ def status(format_: str, verbose: bool) -> int:
         return _show_stopped(format_, stopped)
     healthy = found["service"]["health"] == "healthy"
     peers = call("stats", within=WITHIN)["tunnels"] if verbose else []
-    shown = {**found, "running": True, "healthy": healthy, **placement.described()}
+    tunnels = placement.placed(found["tunnels"])
+    shown = {**found, "tunnels": tunnels, "running": True, "healthy": healthy, **placement.described()}
     if verbose and format_ != "text":
         shown["stats"] = peers
     output.show(shown, format_, lambda _: _status_lines(found, peers, verbose))
     if format_ == "text":
-        placement.note_closed_ports(found["tunnels"])
+        placement.note_closed_ports(tunnels)
     return HEALTHY if healthy else UNHEALTHY
 
 

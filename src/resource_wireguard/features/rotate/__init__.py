@@ -21,6 +21,10 @@ Between two agents (docs/exchange.md):
     guest_tables.py  what peers have said, in the store
     wishes.py        a peer's agent asked to make the peer's new key
     wish_tables.py   what comes of that, in the store
+    offers.py        a new preshared key offered to a peer's agent
+    offered.py       one that a peer's agent offers
+    trials.py        what handshakes and time make of either
+    preshared.py     what these three share; preshared_tables.py: in the store
     exchange.py      what is done about it, and what is to be said
     conversation.py  the source that listens, asks and repeats
 
@@ -43,6 +47,7 @@ def feature() -> "Feature":
     from resource_wireguard.features.rotate import (
         commands,
         guest_tables,
+        preshared_tables,
         schedule_tables,
         scheduling,
         tables,
@@ -57,6 +62,7 @@ def feature() -> "Feature":
             schedule_tables.MIGRATION,
             guest_tables.MIGRATION,
             guest_tables.MIGRATION_SETTLED,
+            preshared_tables.MIGRATION,
         ),
         load=tables.FurtherCache().load,
         commands=(*commands.COMMANDS, *scheduling.COMMANDS),

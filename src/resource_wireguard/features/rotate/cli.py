@@ -89,13 +89,7 @@ def peer(format_: str, now: bool, **fields: Any) -> None:
     """
     _refuse_with_now(now, fields, ("grace",))
     done = call("rotate.peer", given(**fields, now=now or None))
-    if done.get("asking"):
-        on_terminal(f"asking the agent of '{fields['peer']}' to make the key")
-    while done.get("asking"):
-        time.sleep(ASKED_EVERY)
-        done = call("rotate.asked", {"tunnel": fields["tunnel"], "number": done["rotation"]["id"]})
-    output.show(done, format_, _done_lines)
-    show_notes(done)
+    _show_answered(done, format_, fields, "to make the key")
 
 
 @rotate.command(examples=("rotate psk home phone",))
@@ -104,8 +98,21 @@ def peer(format_: str, now: bool, **fields: Any) -> None:
 @keep_option
 @format_option
 def psk(format_: str, **fields: Any) -> None:
-    """Give a peer a new preshared key; its session lives on until the next handshake."""
+    """Give a peer a new preshared key; its session lives on until the next handshake.
+
+    A peer that runs this agent too is given the key inside the tunnel; the command says so.
+    """
     done = call("rotate.psk", given(**fields))
+    _show_answered(done, format_, fields, "to take a new preshared key")
+
+
+def _show_answered(done: dict[str, Any], format_: str, fields: dict[str, Any], what: str) -> None:
+    """Wait for the word of a peer's agent, where one is asked."""
+    if done.get("asking"):
+        on_terminal(f"asking the agent of '{fields['peer']}' {what}")
+    while done.get("asking"):
+        time.sleep(ASKED_EVERY)
+        done = call("rotate.asked", {"tunnel": fields["tunnel"], "number": done["rotation"]["id"]})
     output.show(done, format_, _done_lines)
     show_notes(done)
 

@@ -1,5 +1,7 @@
 """The rotate.* commands of docs/bus.md."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from resource_wireguard.engine.engine import Engine
@@ -7,7 +9,16 @@ from resource_wireguard.engine.feature import Command
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.errors import ConflictError, NotFound
-from resource_wireguard.features.rotate import keys, known_keys, peers, tables, wishes
+from resource_wireguard.features.rotate import (
+    keys,
+    known_keys,
+    offers,
+    peers,
+    preshared,
+    tables,
+    trials,
+    wishes,
+)
 from resource_wireguard.features.rotate.keys import KEEP, running
 from resource_wireguard.features.rotate.peers import GRACE
 from resource_wireguard.features.rotate.progress import (
@@ -16,6 +27,7 @@ from resource_wireguard.features.rotate.progress import (
     RotationView,
     TunnelKeys,
     concerned,
+    is_by_hand,
     next_steps,
     preshared_deadline,
     rotation_view,
@@ -54,7 +66,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A rotation of a peer's key by its number."""
+    """A rotation of a peer's key, or of its preshared one, by its number."""
 
     tunnel: str
     number: int
@@ -135,22 +147,46 @@ def asked(engine: Engine, request: Asked) -> Done:
     rotation = _ended(engine, tunnel.name, request.number)
     if rotation.outcome == wishes.UNANSWERED:
         raise peers.own_keys(rotation.peer or "")
-    by_agent = peers.is_wish(rotation) or rotation.outcome == peers.BY_AGENT
-    what = "makes the key: nothing is left to do" if by_agent else "has not answered: the key was made here"
-    notes = (f"the agent of '{rotation.peer}' {what}",) if by_agent or rotation.ended_at is None else ()
-    return _shown(engine, tunnel, rotation, concerned(engine.report(), tunnel, rotation), notes)
+    notes = _notes_of_preshared if rotation.what == peers.PRESHARED else _notes_of_wish
+    found = concerned(engine.report(), tunnel, rotation)
+    return _shown(engine, tunnel, rotation, found, tuple(notes(engine, tunnel, rotation)))
+
+
+def _notes_of_wish(_: Engine, __: TunnelSpec, rotation: Rotation) -> Iterator[str]:
+    if peers.is_wish(rotation) or rotation.outcome == peers.BY_AGENT:
+        yield f"the agent of '{rotation.peer}' makes the key: nothing is left to do"
+    elif rotation.ended_at is None:
+        yield f"the agent of '{rotation.peer}' has not answered: the key was made here"
+
+
+def _notes_of_preshared(engine: Engine, tunnel: TunnelSpec, rotation: Rotation) -> Iterator[str]:
+    if rotation.outcome in (preshared.BOTH, trials.COMPLETE):
+        yield f"the agent of '{rotation.peer}' has the new key too: nothing is left to do"
+    elif rotation.outcome == preshared.ALONE:
+        yield f"the agent of '{rotation.peer}' has not answered; it is still told"
+    if is_by_hand(rotation):
+        ends = (
+            preshared_deadline(engine.last, tunnel, tunnel.peer(rotation.peer or "")) if engine.last else None
+        )
+        until = f"by {iso_time(ends)}, when its session ends" if ends else "before it can connect again"
+        yield f"'{rotation.peer}' needs the new key {until}"
 
 
 def rotate_preshared(engine: Engine, request: Preshared) -> Done:
-    """Change a preshared key; the note says until when the peer's old one is good enough."""
+    """Change a preshared key, with the peer's agent where it may have one; else the note says until when the
+    peer's old key is good enough."""
     tunnel = engine.specs().tunnel(request.tunnel)
     peer = tunnel.peer(request.peer)
+    preshared.refuse_open(engine, tunnel, peer)
     with engine.change():
-        number = peers.new_preshared_key(engine, tunnel, peer, request.keep)
+        if wishes.may_be_asked(engine, tunnel, peer):
+            number = offers.begin(engine, tunnel, peer, request.keep)
+        else:
+            number = peers.new_preshared_key(engine, tunnel, peer, request.keep)
     done = _done(engine, tunnel.name, number)
-    ends = preshared_deadline(engine.last, tunnel, peer) if engine.last else None
-    until = f"by {iso_time(ends)}, when its session ends" if ends else "before it can connect again"
-    return msgspec.structs.replace(done, notes=(*done.notes, f"'{peer.name}' needs the new key {until}"))
+    rotation = _ended(engine, tunnel.name, number)
+    notes = (*done.notes, *_notes_of_preshared(engine, tunnel, rotation))
+    return msgspec.structs.replace(done, notes=notes)
 
 
 def status(engine: Engine, request: Named) -> list[TunnelKeys]:
@@ -181,6 +217,8 @@ def rollback(engine: Engine, request: Back) -> Done:
     with engine.change():
         if rotation.peer is None:
             keys.withdraw(engine, rotation)
+        elif rotation.what == peers.PRESHARED:
+            offers.withdraw(engine, rotation)
         else:
             peers.withdraw(engine, rotation)
     engine.settle(tunnel.name)
@@ -251,11 +289,17 @@ def _shown(
 ) -> Done:
     return Done(
         rotation=rotation_view(rotation, engine.resources.clock.now()),
-        asking=peers.is_wish(rotation) and rotation.outcome == wishes.ASKED,
+        asking=_is_asking(engine, rotation),
         peers=found,
         next=tuple(next_steps(tunnel, rotation, found)),
         notes=notes,
     )
+
+
+def _is_asking(engine: Engine, rotation: Rotation) -> bool:
+    if peers.is_wish(rotation):
+        return rotation.outcome == wishes.ASKED
+    return offers.is_asking(rotation, engine.resources.clock.now())
 
 
 def _ended(engine: Engine, tunnel: str, number: int) -> Rotation:

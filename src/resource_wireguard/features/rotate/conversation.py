@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import exchange
+from resource_wireguard.features.rotate import exchange, offered
 from resource_wireguard.features.rotate.exchange import Telling
 from resource_wireguard.features.rotate.limits import Limits, Rates
 from resource_wireguard.features.rotate.messages import (
@@ -23,6 +23,7 @@ from resource_wireguard.features.rotate.messages import (
     SIZE_MOST,
     Heard,
     NotYet,
+    Preshared,
     Request,
     Wish,
     decode,
@@ -33,11 +34,12 @@ from resource_wireguard.model.specs import Specs
 
 log = logging.getLogger(__name__)
 
-AGAIN_FIRST, AGAIN_MOST = 0.2, 60.0
+AGAIN_FIRST = 0.2
 """Seconds until what was not answered is said again; doubled each time."""
 
-WISH_MOST = 1.0
-"""Seconds until a wish is said again: it is given up after a few."""
+AGAIN_AT_MOST = {"keys": 60.0, "wish": 1.0, "psk": 10.0}
+"""Seconds, doubled up to which: a wish is given up after a few, and a session with one end's preshared key
+alone lives no longer than three minutes."""
 
 NOT_YET_MOST = 2.0
 """Seconds until it is asked again after an answer that it is not so yet; doubled as well."""
@@ -75,7 +77,7 @@ class Conversation:
         self._rates, self._limits = Rates(BURST, PER_SECOND), Limits()
         self._awaited: dict[str, tuple[Telling, asyncio.Future[Heard | NotYet]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._talks: dict[tuple[str, str, bool], tuple[Telling, asyncio.Task[None]]] = {}
+        self._talks: dict[tuple[str, str, str], tuple[Telling, asyncio.Task[None]]] = {}
         self._refused: set[str] = set()
         self._opening = asyncio.Lock()
 
@@ -142,6 +144,8 @@ class Conversation:
                 return None
             if isinstance(message, Wish):
                 return encode(exchange.grant(engine, speaker, message, self._limits))
+            if isinstance(message, Preshared):
+                return encode(offered.hear(engine, speaker, message, self._limits))
             return encode(exchange.hear(engine, speaker, message, self._limits))
 
         try:
@@ -152,17 +156,17 @@ class Conversation:
         await self._open_ears()  # it may speak on a device that was just made for it
         if answer and not transport.is_closing():
             transport.sendto(answer, sender)
-        if isinstance(message, Wish):
+        if isinstance(message, Wish | Preshared):
             with contextlib.suppress(ResourceError):  # said at the next look
                 self._talk(await self._agent.ask(_what_to_say))
 
     # Saying ---------------------------------------------------------------------------------------
 
     def _talk(self, wanted: list[Telling]) -> None:
-        """One talk with each peer about its keys and one about ours; another one if that has changed."""
-        peers = {(telling.tunnel, telling.peer, bool(telling.keys)): telling for telling in wanted}
+        """One talk with each peer about each kind of key; another one if what is said has changed."""
+        peers = {(telling.tunnel, telling.peer, telling.about): telling for telling in wanted}
         for peer, (telling, task) in list(self._talks.items()):
-            if peer not in peers or peers[peer].keys != telling.keys or task.done():
+            if peer not in peers or not peers[peer].says(telling) or task.done():
                 task.cancel()
                 del self._talks[peer]
         for peer, telling in peers.items():
@@ -175,17 +179,22 @@ class Conversation:
         while True:
             with contextlib.suppress(ResourceError):  # then it is said again
                 # By the device of now: the one it was begun with may be gone on the other side.
-                telling = await self._agent.ask(partial(exchange.again, telling=telling))
+                now = await self._agent.ask(partial(exchange.again, telling=telling))
+                if now is None:
+                    return
+                telling = now
                 await self._open_ears()
                 answer = await self._ask(identity, telling, pause)
                 if isinstance(answer, Heard):
                     await self._agent.ask(partial(exchange.told, telling=telling, answer=answer))
+                    if telling.offer:  # that it is in use is the next thing to say
+                        self._talk(await self._agent.ask(_what_to_say))
                     return
                 if isinstance(answer, NotYet):
                     log.debug("'%s' of '%s': %s", telling.peer, telling.tunnel, answer.why)
                     pause = min(pause, NOT_YET_MOST)
                     await asyncio.sleep(pause)
-            pause = min(pause * 2, AGAIN_MOST if telling.keys else WISH_MOST)
+            pause = min(pause * 2, AGAIN_AT_MOST[telling.about])
 
     async def _ask(self, identity: str, telling: Telling, seconds: float) -> Heard | NotYet | None:
         """One datagram, and what is answered to it or to one of the same identity before it."""

@@ -9,7 +9,7 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ConflictError, ResourceError
 from resource_wireguard.features.rotate import guest_tables as tables
 from resource_wireguard.features.rotate import keys as own_keys
-from resource_wireguard.features.rotate import peers, wishes
+from resource_wireguard.features.rotate import offers, peers, wishes
 from resource_wireguard.features.rotate import tables as own_tables
 from resource_wireguard.features.rotate.agreement import Known, Verdict, judge
 from resource_wireguard.features.rotate.guest_tables import Guest, HeardOf, Side
@@ -19,6 +19,7 @@ from resource_wireguard.features.rotate.known_keys import (
     comes_first,
     crossed,
     doubt,
+    is_ending,
     keys_now,
     knowing,
 )
@@ -34,6 +35,7 @@ from resource_wireguard.features.rotate.messages import (
     Wish,
     keys_of,
 )
+from resource_wireguard.features.rotate.offers import Offer
 from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.host.facts import SESSION_LIFETIME
 from resource_wireguard.host.vacancy import free_interface, free_port
@@ -119,7 +121,7 @@ def _follow(
             moved = msgspec.structs.replace(peer, endpoint=told, endpoint_since=now)
             wish = wishes.make_way(engine, tunnel.name, peer.name)
             peers.replace_now(engine, tunnel, moved, str(verdict.promote), keep=0.0, wish=wish)
-            own_tables.forget_oldest(store, tunnel.name, peer.name, HISTORY_MOST)
+            tables.forget_oldest(store, tunnel.name, peer.name, HISTORY_MOST)
         elif verdict.send_away and not verdict.take_in:
             wishes.take_back(engine, tunnel.name, peer.name)
         for key in verdict.send_away:
@@ -202,15 +204,19 @@ def lost_guests(engine: Engine) -> bool:
 
 
 def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answer:
-    """Rotate a tunnel's keys for its only peer; asked again while they rotate, or soon after, it is done."""
+    """Rotate a tunnel's keys for its only peer; asked while they rotate already, it is done.
+
+    Not so at their end: a key that the peer has by now it will not hear of again.
+    """
     tunnel, peer = speaker
     if any(other.enabled and other.name != peer.name for other in tunnel.peers):
         return NotYet(VERSION, wish.id, "this tunnel has other peers too")
     rotations = own_tables.rotations(engine.resources.store, tunnel.name, own=True, last=1)
     recent = engine.resources.clock.now() - WISHES_EVERY
-    if rotations and rotations[0].ended_at and rotations[0].started_at >= recent:
+    ended = rotations[0].ended_at if rotations else None
+    if is_ending(engine, tunnel) or (ended and rotations[0].started_at >= recent):
         return NotYet(VERSION, wish.id, "it was done a moment ago")
-    if not rotations or rotations[0].ended_at:
+    if ended or not rotations:
         if not limits.may_wish(tunnel.name, peer.name):
             return NotYet(VERSION, wish.id, "these are too many wishes")
         try:
@@ -230,7 +236,7 @@ def grant(engine: Engine, speaker: Speaker, wish: Wish, limits: Limits) -> Answe
 class Telling(msgspec.Struct, frozen=True):
     """What a peer is to be told: from which of our addresses and interfaces, and to which address.
 
-    Our keys; or, where there are none, the wish that it rotates its own, with an overlap in seconds.
+    Our keys; or a new preshared key; or, where there is neither, the wish that it rotates its own.
     """
 
     tunnel: str
@@ -238,10 +244,22 @@ class Telling(msgspec.Struct, frozen=True):
     interface: str
     source: str
     destination: str
-    keys: Keys
+    keys: Keys = ()
+    offer: Offer | None = None
+
+    @property
+    def about(self) -> str:
+        """The one talk with a peer that this belongs to."""
+        return "psk" if self.offer else "keys" if self.keys else "wish"
+
+    def says(self, other: "Telling") -> bool:
+        """Whether it says the same as another one, however it goes."""
+        return (self.keys, self.offer) == (other.keys, other.offer)
 
     def message(self, identity: str) -> Request:
         """As it is said."""
+        if self.offer:
+            return self.offer.message(identity)
         if not self.keys:
             return Wish(VERSION, identity, OVERLAP)
         return Statement(VERSION, identity, tuple(KeyAt(str(key), port) for key, port in self.keys))
@@ -262,19 +280,23 @@ def tellings(engine: Engine) -> Iterator[Telling]:
             keys = others.get(peer.name, every)
             if peer.enabled and told != tuple(key for key, _ in keys):
                 yield from _telling(engine, tunnel, peer, keys)
-    yield from _wishes(engine, specs)
-
-
-def _wishes(engine: Engine, specs: Specs) -> Iterator[Telling]:
     for rotation in wishes.asked(engine.resources.store):
-        for tunnel in specs.tunnels:
-            if tunnel.name == rotation.tunnel and tunnel.active:
-                there = (peer for peer in tunnel.peers if peer.enabled and peer.name == rotation.peer)
-                for peer in there:
-                    yield from _telling(engine, tunnel, peer, ())
+        for tunnel, peer in _there(specs, rotation.tunnel, rotation.peer):
+            yield from _telling(engine, tunnel, peer)
+    for offer in offers.offers(engine):
+        for tunnel, peer in _there(specs, offer.tunnel, offer.peer):
+            yield from _telling(engine, tunnel, peer, offer=offer)
 
 
-def _telling(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys) -> Iterator[Telling]:
+def _there(specs: Specs, tunnel_name: str, peer_name: str | None) -> Iterator[Speaker]:
+    for tunnel in specs.tunnels:
+        if tunnel.name == tunnel_name and tunnel.active:
+            yield from ((tunnel, p) for p in tunnel.peers if p.enabled and p.name == peer_name)
+
+
+def _telling(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys = (), offer: Offer | None = None
+) -> Iterator[Telling]:
     """By the device on which the peer was heard last."""
     places = engine.last_specs.places(tunnel, peer)
     live = engine.resources.host.handshakes({interface for interface, _ in places})
@@ -283,19 +305,22 @@ def _telling(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keys: Keys) -> 
         destination = prefix.partition("/")[0]
         source = next((a.partition("/")[0] for a in tunnel.addresses if is_v6(a) == is_v6(prefix)), None)
         if source:
-            yield Telling(tunnel.name, peer.name, interface, source, destination, keys)
+            yield Telling(tunnel.name, peer.name, interface, source, destination, keys, offer)
 
 
-def again(engine: Engine, telling: Telling) -> Telling:
-    """The same to be said as things are now."""
+def again(engine: Engine, telling: Telling) -> Telling | None:
+    """The same to be said as things are now; None for an offer that is over."""
     for other in tellings(engine):
-        if (other.tunnel, other.peer, other.keys) == (telling.tunnel, telling.peer, telling.keys):
+        if (other.tunnel, other.peer) == (telling.tunnel, telling.peer) and other.says(telling):
             return other
-    return telling
+    return None if telling.offer else telling
 
 
 def told(engine: Engine, telling: Telling, answer: Heard) -> None:
     """A peer's agent knows: its answer is kept, and its side device is where our new one calls it."""
+    if telling.offer:
+        offers.told(engine, telling.offer)
+        return
     if not telling.keys:
         wishes.grant(engine, telling.tunnel, telling.peer)
         return

@@ -153,6 +153,16 @@ def delete_guest(store: Store, tunnel: str, peer: str, key: PublicKey) -> None:
     store.execute("DELETE FROM rotation_sides WHERE interface NOT IN (SELECT side FROM rotation_guests)")
 
 
+def forget_oldest(store: Store, tunnel: str, peer: str, most: int) -> None:
+    """Keep no more than so many ended rotations of a peer's key that have left no key."""
+    store.execute(
+        "DELETE FROM rotations WHERE id IN (SELECT r.id FROM rotations r JOIN tunnels t ON t.id = r.tunnel "
+        "WHERE t.name = ? AND r.peer = ? AND ended_at IS NOT NULL AND kept_until IS NULL "
+        "ORDER BY r.id DESC LIMIT -1 OFFSET ?)",
+        *(tunnel, peer, most),
+    )
+
+
 def delete_settled(store: Store, tunnel: str) -> None:
     """Send the guests away, from devices with the key that goes, whose key is the peer's own by now: they
     have another place to be met at."""

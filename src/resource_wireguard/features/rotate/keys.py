@@ -27,7 +27,8 @@ OVERLAP_MOST = 365 * DAY
 KEEP, KEEP_MOST = 30 * DAY, 3650 * DAY
 """Seconds that a retired key is kept, sealed."""
 
-TUNNEL = "tunnel"
+TUNNEL, ROLLED_BACK = "tunnel", "rolled back"
+"""What is rotated, and how that ends where the old key stays."""
 
 
 def begin(
@@ -107,7 +108,7 @@ def withdraw(engine: Engine, rotation: Rotation) -> None:
     device = engine.specs().further(rotation.tunnel).successor
     if device is not None:
         tables.delete_device(engine.resources, device.interface)
-    tables.end(engine.resources, rotation, "rolled back")
+    tables.end(engine.resources, rotation, ROLLED_BACK)
     close(engine, rotation.tunnel, f"rotation rolled back: key {rotation.old_fingerprint} stays")
 
 
@@ -123,19 +124,22 @@ def kept_key(engine: Engine, tunnel: str, number: int) -> PrivateKey:
     )
 
 
-def running(engine: Engine, tunnel: str, peer: str | None = None) -> Rotation:
-    """The rotation of a tunnel's or of a peer's key that has not ended; NotFound where none runs."""
+def running(engine: Engine, tunnel: str, peer: str | None = None, what: str | None = None) -> Rotation:
+    """The rotation of a tunnel's or of a peer's key that has not ended; NotFound where none runs.
+
+    what: of this kind of key alone.
+    """
     for rotation in tables.rotations(engine.resources.store, tunnel, running=True):
-        if rotation.peer == peer:
+        if rotation.peer == peer and what in (None, rotation.what):
             return rotation
     whose = f"peer '{peer}' of tunnel '{tunnel}'" if peer else f"tunnel '{tunnel}'"
     raise NotFound(f"no rotation of {whose} is running", f"see 'resource-wireguard rotate history {tunnel}'")
 
 
-def refuse_running(engine: Engine, tunnel: str, peer: str | None = None) -> None:
+def refuse_running(engine: Engine, tunnel: str, peer: str | None = None, what: str | None = None) -> None:
     """ConflictError while the same key is being rotated already."""
     try:
-        rotation = running(engine, tunnel, peer)
+        rotation = running(engine, tunnel, peer, what)
     except NotFound:
         return
     whose = f"peer '{peer}' of tunnel '{tunnel}'" if peer else f"tunnel '{tunnel}'"

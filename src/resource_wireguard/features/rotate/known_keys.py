@@ -8,6 +8,7 @@ from collections.abc import Callable
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.features.rotate import guest_tables
 from resource_wireguard.features.rotate.guest_tables import HeardOf
+from resource_wireguard.features.rotate.keys import ROLLED_BACK
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation, rotations
 from resource_wireguard.host.facts import SESSION_LIFETIME
@@ -99,7 +100,7 @@ def doubt(engine: Engine, tunnel: TunnelSpec) -> Callable[[HeardOf | None], bool
     ended = last.ended_at if last and last.ended_at else 0.0
     if last is None or engine.resources.clock.now() - ended > LEASE + SESSION_LIFETIME:
         return lambda _: False
-    return lambda entry: entry is None or (not last.retired and entry.at < ended)
+    return lambda entry: entry is None or (last.outcome == ROLLED_BACK and entry.at < ended)
 
 
 def waiting_for(engine: Engine, tunnel: str, key: PublicKey | None) -> set[str]:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 KEYS_AT_ONCE, KEYS_PER_SECOND = 10, 1.0
-"""New keys that are taken in from one peer: each costs a device, and a tenth of a second of the engine."""
+"""New keys that are taken in from one peer, preshared ones too: each costs a device, or a change of one, and
+a tenth of a second of the engine."""
 
 KEYS_IN_ALL_AT_ONCE, KEYS_IN_ALL_PER_SECOND = 20, 2.0
 """The same from all peers together, so that commands are answered meanwhile."""

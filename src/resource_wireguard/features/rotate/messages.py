@@ -24,6 +24,7 @@ KEYS_MOST = 2
 
 Base64Key = Annotated[str, msgspec.Meta(min_length=44, max_length=44)]
 UdpPort = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Fingerprint = Annotated[str, msgspec.Meta(pattern=r"\ASHA256:[A-Za-z0-9+/]{12}\Z")]
 Identity = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 
 
@@ -50,6 +51,19 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="rotate"
     overlap: Annotated[float, msgspec.Meta(ge=60, le=365 * 86400)]
 
 
+class Preshared(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="psk", tag_field="say"):
+    """The preshared key that the one before and this secret give, by fingerprint. use: it is in use here."""
+
+    v: int
+    id: Identity
+    fresh: Base64Key
+    key: Fingerprint
+    use: bool
+
+    def __repr__(self) -> str:
+        return f"Preshared({self.key}, use={self.use})"
+
+
 class Heard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heard", tag_field="say"):
     """It is so here. port: where the speaker's new key is awaited, None where no key is new."""
 
@@ -66,10 +80,10 @@ class NotYet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="not-y
     why: Annotated[str, msgspec.Meta(max_length=200)]
 
 
-Request = Statement | Wish
+Request = Statement | Wish | Preshared
 Answer = Heard | NotYet
 
-_decoder = msgspec.json.Decoder(Statement | Wish | Heard | NotYet)
+_decoder = msgspec.json.Decoder(Statement | Wish | Preshared | Heard | NotYet)
 
 
 def decode(datagram: bytes) -> Request | Answer | None:

@@ -22,6 +22,9 @@ GRACE, GRACE_MOST = 600.0, 30 * DAY
 
 PEER, PRESHARED = "peer", "preshared key"
 
+HERE = "in use here"
+"""How the rotation of a preshared key ends that the other end learns of by hand."""
+
 BY_AGENT = "made by its agent"
 """How a rotation ends whose key the peer's agent was asked for."""
 
@@ -38,6 +41,8 @@ def begin(
 ) -> int:
     """Let a peer in under a new key too, in the change that is open: the first handshake with it decides."""
     check_span("a grace", grace, GRACE_MOST, "'--now' does without")
+    if wish is None:
+        refuse_running(engine, tunnel.name, peer.name)
     number, public, private = _begun(engine, tunnel, peer, public_key, grace, keep, wish)
     seat = Seat(
         peer=peer.name,
@@ -65,7 +70,7 @@ def replace_now(
     """Change a peer's key at once, in the change that is open: the old one opens nothing any more."""
     number, public, private = _begun(engine, tunnel, peer, public_key, 0.0, keep, wish)
     outcome = BY_AGENT if wish else "at once"
-    _take_up(engine, tunnel, peer, public, private, running(engine, tunnel.name, peer.name), outcome)
+    _take_up(engine, tunnel, peer, public, private, running(engine, tunnel.name, peer.name, PEER), outcome)
     close(engine, tunnel.name, f"key of peer '{peer.name}' replaced, {outcome}: now {fingerprint(public)}")
     return number
 
@@ -106,7 +111,7 @@ def new_preshared_key(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keep: 
         keep=check_keep(keep),
     )
     engine.tunnels.put_peer(engine.resources, tunnel.name, replace(peer, preshared_key=key))
-    tables.retire(engine.resources, running(engine, tunnel.name, peer.name), "complete", peer.preshared_key)
+    tables.retire(engine.resources, running(engine, tunnel.name, peer.name), HERE, peer.preshared_key)
     close(engine, tunnel.name, f"preshared key of peer '{peer.name}' changed")
     return number
 
@@ -135,7 +140,7 @@ def _begun(
 ) -> tuple[int, PublicKey, PrivateKey | None]:
     """The rotation's number, that of a wish which it fulfils; and the new key pair as far as it is ours."""
     if wish is None:
-        refuse_running(engine, tunnel.name, peer.name)
+        refuse_running(engine, tunnel.name, peer.name, PEER)
     public, private = _new_key(engine, peer, public_key)
     _refuse_used_key(engine.specs(), tunnel, peer, public)
     if wish is not None:

@@ -7,9 +7,9 @@ import msgspec
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
-from resource_wireguard.features.rotate import tables
+from resource_wireguard.features.rotate import preshared, tables
 from resource_wireguard.features.rotate.keys import TUNNEL
-from resource_wireguard.features.rotate.peers import PRESHARED, is_wish
+from resource_wireguard.features.rotate.peers import HERE, PRESHARED, is_wish
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts
 from resource_wireguard.model.keys import PublicKey, fingerprint
@@ -172,10 +172,17 @@ def _progress(report: Report, tunnel: TunnelSpec, peer: PeerSpec, moved: bool) -
 def next_steps(tunnel: TunnelSpec, rotation: Rotation, peers: Sequence[PeerProgress]) -> Iterator[str]:
     """What is left for a person to do, one command or sentence each."""
     waiting = [peer for peer in peers if peer.enabled and not peer.moved]
-    for peer in waiting if not is_wish(rotation) else ():
+    for peer in waiting if is_by_hand(rotation) else ():
         yield _tell(tunnel, rotation, peer)
     if waiting and rotation.ended_at is None:
         yield f"{PROGRAM} rotate status {tunnel.name}"
+
+
+def is_by_hand(rotation: Rotation) -> bool:
+    """Whether a person has to bring the new key to the peer: no agent does."""
+    if rotation.what == PRESHARED:
+        return rotation.outcome in (HERE, preshared.ALONE)
+    return not is_wish(rotation)
 
 
 def _tell(tunnel: TunnelSpec, rotation: Rotation, peer: PeerProgress) -> str:

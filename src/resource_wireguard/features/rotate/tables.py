@@ -83,7 +83,7 @@ WHERE r.retired AND r.old_key IS NOT NULL AND NOT EXISTS (
 
 _ROTATION = (
     "r.id, t.name, r.peer, r.what, r.actor, r.started_at, r.deadline, r.grace, r.ended_at, r.outcome, "
-    "r.retired, r.old_key, r.new_key, r.old_fingerprint, r.new_fingerprint, r.keep, r.kept_until"
+    "r.old_key, r.new_key, r.old_fingerprint, r.new_fingerprint, r.keep, r.kept_until"
 )
 
 
@@ -91,8 +91,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """One rotation, running while ended_at is None; times are Unix seconds, spans seconds.
 
     peer None: of the tunnel's own keys. deadline: the end of the overlap, or of the grace of a peer's old
-    key, which begins when the new one is taken up. retired: the new key has taken the old one's place.
-    kept_until: how long the retired key is kept, sealed.
+    key, which begins when the new one is taken up. kept_until: how long the retired key is kept, sealed.
     """
 
     id: int
@@ -105,7 +104,6 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     grace: float
     ended_at: float | None
     outcome: str
-    retired: bool
     old_key: PublicKey | None
     new_key: PublicKey | None
     old_fingerprint: str
@@ -329,15 +327,6 @@ def retire(
     )
 
 
-def forget_oldest(store: Store, tunnel: str, peer: str, most: int) -> None:
-    """Keep no more than so many ended rotations of a peer that have left no key."""
-    store.execute(
-        "DELETE FROM rotations WHERE id IN (SELECT id FROM rotations WHERE tunnel = ? AND peer = ? "
-        "AND ended_at IS NOT NULL AND kept_until IS NULL ORDER BY id DESC LIMIT -1 OFFSET ?)",
-        *(_tunnel_row(store, tunnel), peer, most),
-    )
-
-
 def set_deadline(store: Store, rotation: int, deadline: float) -> None:
     """When a rotation ends; no change of what the user said."""
     store.execute("UPDATE rotations SET deadline = ? WHERE id = ?", deadline, rotation)
@@ -398,7 +387,6 @@ def _rotation(row: tuple[Any, ...]) -> Rotation:
     values = dict(zip(Rotation.__struct_fields__, row, strict=True))
     for name in ("old_key", "new_key"):
         values[name] = PublicKey(values[name]) if values[name] is not None else None
-    values["retired"] = bool(values["retired"])
     return Rotation(**values)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ResourceError
-from resource_wireguard.features.rotate import keys, known_keys, peers, tables, wishes
+from resource_wireguard.features.rotate import keys, known_keys, peers, tables, trials, wishes
 from resource_wireguard.features.rotate.progress import who_moved
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import Facts
@@ -98,9 +98,12 @@ class Watch:
             engine.settle("rotate")
         running = tables.rotations(engine.resources.store, running=True)
         for rotation in reversed(running):
+            begun = time.monotonic()
             try:
                 if self._advanced(engine, rotation):
                     engine.settle("rotate")
+                elif rotation.what == peers.PRESHARED:
+                    self.pause = max(self.pause, SHARE * (time.monotonic() - begun))
                 self._told.discard(rotation.id)
             except ResourceError as error:
                 self._tell(rotation, error)
@@ -174,6 +177,8 @@ class Watch:
 def _advanced_peer(engine: Engine, rotation: Rotation) -> bool:
     """Give the old key its grace once the new one is taken up, then forget it."""
     assert engine.last is not None
+    if rotation.what == peers.PRESHARED:
+        return trials.advanced(engine, rotation)
     if peers.is_wish(rotation):
         return wishes.advanced(engine, rotation)
     specs, facts, now = engine.last_specs, engine.last.facts, engine.resources.clock.now()

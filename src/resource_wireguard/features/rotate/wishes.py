@@ -122,7 +122,8 @@ def advanced(engine: Engine, rotation: Rotation) -> bool:
 
 
 def _running(engine: Engine, tunnel: str, peer: str) -> list[Rotation]:
-    return [r for r in tables.rotations(engine.resources.store, tunnel, running=True) if r.peer == peer]
+    every = tables.rotations(engine.resources.store, tunnel, running=True)
+    return [rotation for rotation in every if (rotation.peer, rotation.what) == (peer, PEER)]
 
 
 def _end(engine: Engine, rotation: Rotation, outcome: str) -> None:

@@ -1,14 +1,16 @@
 """What a peer's agent can make us do, however much it says; and keys of both ends that cross."""
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.features.rotate.conftest import Stage
 from tests.unit.features.rotate.test_exchange import IDENTITY, key, say
 from tests.unit.worlds import key_of
 
 from resource_wireguard.features.rotate import exchange, limits
 from resource_wireguard.features.rotate.exchange import LEASE, Telling
+from resource_wireguard.features.rotate.known_keys import comes_first
 from resource_wireguard.features.rotate.limits import BUCKETS_MOST, Limits, Rates
-from resource_wireguard.features.rotate.messages import VERSION, Heard, NotYet, Wish, decode
+from resource_wireguard.features.rotate.messages import VERSION, Answer, Heard, NotYet, Wish, decode
 from resource_wireguard.model.keys import PublicKey
 
 
@@ -150,10 +152,13 @@ def test_a_peer_whose_new_key_is_here_is_told_of_ours_later(stage: Stage) -> Non
 
 
 def test_where_both_begin_at_once_one_of_them_waits(stage: Stage) -> None:
+    """Both see the same two keys, and come to opposite ends."""
+    home = stage.engine.specs().tunnel("home")
+    least, greatest = (replace(home.peer("phone"), public_key=PublicKey(bytes([n] * 32))) for n in (0, 255))
+    assert not comes_first(stage.engine, home, greatest), "no key of ours changes"
     stage.call("rotate.keys", tunnel="home")
-    own, _ = keys_of_home(stage)
-    answer = say(stage, key(stage), key_of("theirs"))
-    assert isinstance(answer, NotYet if own < key(stage) else Heard)
+    assert comes_first(stage.engine, home, greatest)
+    assert not comes_first(stage.engine, home, least)
 
 
 def test_a_key_that_was_rolled_back_is_denied_to_all_who_may_have_it(stage: Stage) -> None:
@@ -171,3 +176,34 @@ def test_a_key_that_was_rolled_back_is_denied_to_all_who_may_have_it(stage: Stag
     assert told(stage) == (own,)
     stage.clock.time += 2 * LEASE
     assert told(stage) == told(stage, "laptop") == ()
+
+
+def test_a_wish_for_a_key_that_the_peer_has_already_is_not_taken_for_granted(stage: Stage) -> None:
+    """Else it would wait for that key until the overlap is over."""
+    stage.call("peer.remove", tunnel="home", name="laptop")
+    stage.call("rotate.keys", tunnel="home")
+
+    def wish() -> Answer:
+        home = stage.engine.specs().tunnel("home")
+        asked = Wish(VERSION, IDENTITY, 3600.0)
+        return exchange.grant(stage.engine, (home, home.peer("phone")), asked, stage.limits)
+
+    assert isinstance(wish(), Heard)
+    exchange.told(stage.engine, telling(stage), Heard(VERSION, IDENTITY, 40000))
+    stage.clock.time += 120
+    stage.shake("phone", 1)
+    stage.look()
+    assert isinstance(wish(), NotYet)
+    exchange.told(stage.engine, telling(stage), Heard(VERSION, IDENTITY))
+    assert isinstance(wish(), NotYet)
+    stage.settle_down()
+    assert stage.call("rotate.status", tunnel="home")[0]["running"] == []
+
+
+def test_what_was_done_to_a_peers_own_key_grants_no_wish(stage: Stage) -> None:
+    stage.call("peer.remove", tunnel="home", name="laptop")
+    stage.call("rotate.psk", tunnel="home", peer="phone")
+    home = stage.engine.specs().tunnel("home")
+    asked = Wish(VERSION, IDENTITY, 3600.0)
+    assert isinstance(exchange.grant(stage.engine, (home, home.peer("phone")), asked, stage.limits), Heard)
+    assert stage.engine.specs().further("home").successor

@@ -14,18 +14,21 @@ from resource_wireguard.features.rotate.messages import (
     Heard,
     KeyAt,
     NotYet,
+    Preshared,
     Statement,
     Wish,
     decode,
     encode,
     keys_of,
 )
+from resource_wireguard.model.keys import fingerprint
 
 IDENTITY = "0123456789abcdef"
 KEYS = (KeyAt(str(key_of("old")), 51820), KeyAt(str(key_of("new")), 51821))
 MESSAGES = (
     Statement(VERSION, IDENTITY, KEYS),
     Wish(VERSION, IDENTITY, 3600.0),
+    Preshared(VERSION, IDENTITY, str(key_of("fresh")), fingerprint(key_of("new")), use=True),
     Heard(VERSION, IDENTITY, 51822),
     Heard(VERSION, IDENTITY),
     NotYet(VERSION, IDENTITY, "x" * 200),
@@ -51,7 +54,9 @@ def test_bytes_are_no_message(datagram: bytes) -> None:
 
 
 @given(
-    st.sampled_from(MESSAGES), st.sampled_from(["v", "id", "keys", "port", "say", "why", "more"]), json_values
+    st.sampled_from(MESSAGES),
+    st.sampled_from(["v", "id", "keys", "port", "fresh", "key", "use", "say", "why", "more"]),
+    json_values,
 )
 def test_a_message_with_one_field_of_another_kind_is_none_or_still_sound(
     message: Statement, name: str, value: object
@@ -64,6 +69,10 @@ def test_a_message_with_one_field_of_another_kind_is_none_or_still_sound(
         if isinstance(decoded, Statement):
             assert 1 <= len(decoded.keys) <= 2
             assert all(1 <= entry.port <= 65535 for entry in decoded.keys)
+        if isinstance(decoded, Preshared):
+            assert len(decoded.fresh) == 44
+            assert decoded.key.startswith("SHA256:")
+            assert len(decoded.key) == 19
 
 
 @given(st.sampled_from(MESSAGES), st.data())
@@ -73,6 +82,10 @@ def test_a_damaged_message_raises_nothing(message: Statement, data: st.DataObjec
         datagram[data.draw(st.integers(0, len(datagram) - 1))] = data.draw(st.integers(0, 255))
     decoded = decode(bytes(datagram))
     assert decoded is None or isinstance(decoded, msgspec.Struct)
+
+
+def test_a_message_with_a_secret_does_not_show_it() -> None:
+    assert str(key_of("fresh")) not in repr(decode(encode(MESSAGES[2])))
 
 
 def test_what_is_too_long_is_not_even_decoded() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from resource_wireguard.cli import output
+from resource_wireguard.cli import output, placement
 from resource_wireguard.cli.client import call
 from resource_wireguard.cli.command import Group
 from resource_wireguard.cli.options import (
@@ -24,7 +24,7 @@ from resource_wireguard.cli.options import (
     keepalive_option,
     show_notes,
 )
-from resource_wireguard.cli.views import peer_lines, peer_table, tunnel_lines, tunnel_table
+from resource_wireguard.cli.views import peer_lines, peer_table, show_tunnel, tunnel_lines, tunnel_table
 from resource_wireguard.errors import ConflictError, InvalidInput
 from resource_wireguard.features.tunnel.cli.changes import Changes
 from resource_wireguard.features.tunnel.cli.configs import (
@@ -105,7 +105,7 @@ def interface() -> None:
 def create(name: str, format_: str, **options: Any) -> None:
     """Create a tunnel and bring it up. What is not given is chosen."""
     tunnel = _create(name, True, options)
-    output.show(tunnel, format_, tunnel_lines)
+    show_tunnel(tunnel, format_)
 
 
 @interface.command(examples=("interface delete home",))
@@ -128,7 +128,7 @@ def delete(name: str, force: bool) -> None:
 def adopt(interface: str, name: str | None, path: str | None, format_: str) -> None:
     """Take over a live WireGuard interface that wg-quick or a person made, without losing a packet."""
     adopted = call_with_file("tunnel.adopt", given(interface=interface, name=name), path)
-    output.show(adopted["tunnel"], format_, tunnel_lines)
+    show_tunnel(adopted["tunnel"], format_)
     show_notes(adopted)
 
 
@@ -137,7 +137,8 @@ def adopt(interface: str, name: str | None, path: str | None, format_: str) -> N
 @format_option
 def list_(pattern: str | None, format_: str) -> None:
     """List all tunnels."""
-    output.show(call("tunnel.list", given(filter=pattern)), format_, tunnel_table)
+    found = placement.placed(call("tunnel.list", given(filter=pattern)))
+    output.show(found, format_, tunnel_table)
 
 
 @interface.command("status", examples=("interface status home",))
@@ -145,7 +146,7 @@ def list_(pattern: str | None, format_: str) -> None:
 @format_option
 def status_(name: str, format_: str) -> int:
     """Show one tunnel and its peers. Exit code: 0 as asked for, 1 not so."""
-    tunnel = call("tunnel.show", {"name": name})
+    (tunnel,) = placement.placed([call("tunnel.show", {"name": name})])
     peers = call("peer.list", {"tunnel": name})
     whole = {**tunnel, "peer_list": peers}
     output.show(whole, format_, lambda _: [*tunnel_lines(tunnel), "", *peer_table(peers)])
@@ -284,12 +285,12 @@ def add(path: str | None, type_: str | None, ignore_hooks: bool, format_: str, *
     if path is None:
         if type_ == "wg-quick" or ignore_hooks:
             raise click.UsageError("the config to read is missing: --file", click.get_current_context())
-        output.show(_create(one_name(given_name, by_option), False, options), format_, tunnel_lines)
+        show_tunnel(_create(one_name(given_name, by_option), False, options), format_)
         return
     if type_ == "tunnel":
         raise click.UsageError("--file is for --type wg-quick", click.get_current_context())
     imported = import_file(path, one_name(given_name, by_option, stem_of(path)), ignore_hooks)
-    output.show(imported["tunnel"], format_, tunnel_lines)
+    show_tunnel(imported["tunnel"], format_)
     show_notes(imported)
 
 
@@ -332,7 +333,7 @@ def execute(name: str, format_: str, options: dict[str, Any] | None) -> None:
     """Bring a stored tunnel up."""
     if options:
         call("tunnel.change", {"name": name, **options})
-    output.show(call("tunnel.activate", {"name": name}), format_, tunnel_lines)
+    show_tunnel(call("tunnel.activate", {"name": name}), format_)
 
 
 @content.command(examples=("content deactivate home",))
@@ -340,7 +341,7 @@ def execute(name: str, format_: str, options: dict[str, Any] | None) -> None:
 @format_option
 def deactivate(name: str, format_: str) -> None:
     """Take a tunnel down and keep it stored."""
-    output.show(call("tunnel.deactivate", {"name": name}), format_, tunnel_lines)
+    show_tunnel(call("tunnel.deactivate", {"name": name}), format_)
 
 
 # what they share ------------------------------------------------------------------------------------
