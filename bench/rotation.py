@@ -39,6 +39,7 @@ PAGE = """# Benchmarks of rotation
 Made by `scripts/bench rotation --write`; not to be edited by hand. 500 numbered UDP packets a second and
 one TCP stream (1,000 bytes every 10 ms) each way, for as long as the keys rotate, and all in one run. A
 stall is the longest time without a byte, less what the measuring process itself was not given the CPU.
+A schedule begins ours {interval:g} s after the last one.
 
 {date}, {cpus} CPUs, Linux {kernel}, Python {python}, {engine} engine.
 
@@ -200,6 +201,8 @@ def _collected(end: End, before: set[int], ended: dict[int, float]) -> int:
         if rotation["what"] == "tunnel" and rotation["ended_at"] and rotation["id"] not in known:
             started = datetime.datetime.fromisoformat(rotation["started_at"])
             ended[rotation["id"]] = started.timestamp()
+            if rotation["outcome"] != "complete":
+                print(f"rotation {len(ended)}: {rotation['outcome']}", file=sys.stderr)
             if len(ended) % 50 == 0:
                 print(f"{len(ended)} rotations", file=sys.stderr)
     return len(ended)
@@ -318,6 +321,7 @@ def main() -> int:
                 kernel=platform.release(),
                 python=platform.python_version(),
                 engine=arguments.engine,
+                interval=arguments.interval,
                 table=table,
             )
         )
@@ -330,7 +334,7 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench rotation", description=__doc__)
     parser.add_argument("--count", type=int, default=1_000, help="rotations of ours, each of two kinds")
     parser.add_argument("--by-hand", type=int, default=20, help="rotations by hand, each of two kinds")
-    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two scheduled rotations")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between two scheduled rotations")
     parser.add_argument("--engine", choices=["userspace", "kernel"], default="userspace")
     parser.add_argument(
         "--write", action="store_true", help="keep the table in docs/benchmarks-rotation-ENGINE.md"
