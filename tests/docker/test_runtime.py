@@ -376,13 +376,17 @@ def test_a_port_that_is_taken_is_told_and_leaves_no_container(lab: Lab, running:
 
 def test_an_agent_that_cannot_run_is_told_in_its_own_words(running: Service) -> None:
     running.ok("manage", "stop")
+    database = running.config_dir / "state.db"
+    content = database.read_bytes()
+    database.write_bytes(b"not a database at all" + content[21:])
     begun = time.monotonic()
-    refused = running.run("manage", "start", "--wait", WIREGUARD_NETWORK="nonsense")
+    refused = running.run("manage", "start", "--wait")
     assert refused.returncode == 1
     assert "the agent ended at once: " in lines_of(refused)[0]
-    assert "WIREGUARD_NETWORK" in lines_of(refused)[0]
+    assert "state.db" in lines_of(refused)[0]
     assert time.monotonic() - begun < 20
     assert running.inspected()["State"]["Status"] == "exited", "Docker does not try again and again"
+    database.write_bytes(content)
     running.start()
 
 

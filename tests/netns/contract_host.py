@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.contract import DROP_IN
-from tests.netns.harness import Agent, Lab, new_name, wait_until
+from tests.netns.harness import Agent, Lab, new_name
 
 Done = SimpleNamespace
 """code, stdout, stderr and seconds of a command that ended."""
@@ -154,9 +154,4 @@ def without_namespaces() -> tuple[str, ...]:
     return ("setpriv", "--bounding-set=-sys_admin")
 
 
-def gone(host: Host) -> None:
-    """Wait until nobody listens any more."""
-    wait_until(lambda: host.run("status").code == 2, what="end of the agent")
-
-
-__all__ = ["Any", "Done", "Host", "gone", "host_in", "paused", "without_namespaces"]
+__all__ = ["Any", "Done", "Host", "host_in", "paused", "without_namespaces"]

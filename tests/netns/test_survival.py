@@ -158,11 +158,10 @@ def test_a_device_that_is_deleted_again_and_again_comes_back_each_time(
         wait_until(lambda: lab.server.ping("10.97.0.2"), BACK_WITHIN, "an answer by the last one")
 
 
+@pytest.mark.any_engine  # the kernel's own has no process that could die
 def test_an_engine_that_keeps_dying_is_started_when_its_pause_is_over(
     agent: Agent, lab: Lab, engine: str
 ) -> None:
-    if engine == "kernel":
-        pytest.skip("the kernel's own has no process that could die")
     interface = agent.make_tunnel()["interface"]
 
     def number() -> int:
