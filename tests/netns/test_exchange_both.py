@@ -169,6 +169,7 @@ def agreed(a: Site, b: Site) -> bool:
     return a.peer_key() == key(b)
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_one_end_goes_back_while_the_other_one_begins(
     sites: tuple[Site, Site], phone: None, number: int

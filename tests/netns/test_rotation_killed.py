@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.harness import CPUS, PATIENCE, Agent, Lab, Refused, wait_until
+from tests.netns.harness import PATIENCE, Agent, Lab, Refused, wait_until
 from tests.netns.mortal import MortalAgent
 from tests.netns.test_exchange import A_INSIDE, Site, agree, introduce
 
@@ -73,12 +73,13 @@ def test_killed_after_any_action_of_a_rotation(sites: tuple[Site, Site], whose: 
     mortal.live()
 
 
+@pytest.mark.any_engine
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("whose", ["a", "b"])
 def test_killed_at_any_moment_of_a_rotation(sites: tuple[Site, Site], whose: str) -> None:
     a, b = sites
     mortal = (a if whose == "a" else b).agent
-    for number in range(10 if CPUS > 1 else 3):
+    for number in range(10):
         assert one_life(mortal, 0.3 + number * 0.12, a, b)
         assert len(a.interfaces()) == 1
 
