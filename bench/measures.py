@@ -97,7 +97,7 @@ def activation(bench: Bench) -> Iterator[Row]:
     reach = {1: 1.5, 100: 0.4, 1_000: 0.1}
     for peers in bench.sizes(1, 100, 1_000, 10_000):
         made = bench.tunnel(peers)
-        work = f"activate a tunnel with {peers:,} peers"
+        work = f"activate a tunnel with {peers:,} peer{'s' if peers > 1 else ''}"
         ours = lambda made=made: _activate(bench, made)  # noqa: E731 (two of a kind)
         if peers not in reach:
             (own,) = interleaved(1, ours)
