@@ -30,7 +30,7 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return {**environment, "PYTHONPATH": f"{environment['PYTHONPATH']}{os.pathsep}{site}"}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def pid(config_dir: Path) -> Iterator[Callable[[], int]]:
     """The pid of the agent; whatever a test leaves running is killed."""
     started: set[int] = set()

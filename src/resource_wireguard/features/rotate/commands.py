@@ -191,7 +191,7 @@ def rotate_preshared(engine: Engine, request: Preshared) -> Done:
         if wishes.may_be_asked(engine, tunnel, peer):
             number = offers.begin(engine, tunnel, peer, request.keep)
         else:
-            number = peers.new_preshared_key(engine, tunnel, peer, request.keep)
+            number = preshared.change_here(engine, tunnel, peer, request.keep)
     done = _done(engine, tunnel.name, number)
     rotation = _ended(engine, tunnel.name, number)
     notes = (*done.notes, *_notes_of_preshared(engine, tunnel, rotation))

@@ -1,4 +1,4 @@
-"""New keys for a peer: beside the old one until it is taken up, and new preshared keys in place."""
+"""New keys for a peer, beside the old one until they are taken up."""
 
 from msgspec.structs import replace
 
@@ -21,9 +21,6 @@ GRACE, GRACE_MOST = 600.0, 30 * DAY
 """Seconds for which a peer's old key is known after the new one was taken up."""
 
 PEER, PRESHARED = "peer", "preshared key"
-
-HERE = "in use here"
-"""How the rotation of a preshared key ends that the other end learns of by hand."""
 
 BY_AGENT = "made by its agent"
 """How a rotation ends whose key the peer's agent was asked for."""
@@ -97,25 +94,6 @@ def withdraw(engine: Engine, rotation: Rotation, outcome: str = "rolled back") -
     close(engine, rotation.tunnel, f"new key of peer '{rotation.peer}' withdrawn: {outcome}")
 
 
-def new_preshared_key(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keep: float) -> int:
-    """Change the preshared key in place, in the change that is open: a live session is not touched."""
-    refuse_running(engine, tunnel.name, peer.name)
-    key = engine.resources.secrets.new_preshared_key()
-    number = tables.begin(
-        engine.resources,
-        tunnel.name,
-        peer.name,
-        PRESHARED,
-        actor=engine.actor,
-        fingerprints=(fingerprint(peer.preshared_key) if peer.preshared_key else "none", fingerprint(key)),
-        keep=check_keep(keep),
-    )
-    engine.tunnels.put_peer(engine.resources, tunnel.name, replace(peer, preshared_key=key))
-    tables.retire(engine.resources, running(engine, tunnel.name, peer.name), HERE, peer.preshared_key)
-    close(engine, tunnel.name, f"preshared key of peer '{peer.name}' changed")
-    return number
-
-
 def seat_of(specs: Specs, rotation: Rotation) -> Seat | None:
     """The new key of a peer that a rotation has brought; None where the peer or the key is gone."""
     seats = specs.further(rotation.tunnel).seats
@@ -127,6 +105,23 @@ def seat_of(specs: Specs, rotation: Rotation) -> Seat | None:
 def is_wish(rotation: Rotation) -> bool:
     """Whether a rotation waits for a key that a peer's agent is asked to make."""
     return rotation.what == PEER and rotation.new_key is None and rotation.ended_at is None
+
+
+def entered(
+    engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, key: PublicKey | None, grace: float, keep: float
+) -> int:
+    """Enter in the store that a peer's key changes, to one that may not be known yet; the rotation's number."""
+    return tables.begin(
+        engine.resources,
+        tunnel.name,
+        peer.name,
+        PEER,
+        actor=engine.actor,
+        fingerprints=(fingerprint(peer.public_key), fingerprint(key) if key else "not known yet"),
+        keys=(peer.public_key, key),
+        grace=grace,
+        keep=check_keep(keep),
+    )
 
 
 def _begun(
@@ -146,18 +141,7 @@ def _begun(
     if wish is not None:
         wish_tables.put_key(engine.resources.store, wish.id, public)
         return wish.id, public, private
-    number = tables.begin(
-        engine.resources,
-        tunnel.name,
-        peer.name,
-        PEER,
-        actor=engine.actor,
-        fingerprints=(fingerprint(peer.public_key), fingerprint(public)),
-        keys=(peer.public_key, public),
-        grace=grace,
-        keep=check_keep(keep),
-    )
-    return number, public, private
+    return entered(engine, tunnel, peer, public, grace, keep), public, private
 
 
 def _new_key(engine: Engine, peer: PeerSpec, given: str | None) -> tuple[PublicKey, PrivateKey | None]:

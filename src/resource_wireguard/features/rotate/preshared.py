@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import ConflictError
 from resource_wireguard.features.rotate import preshared_tables, tables
-from resource_wireguard.features.rotate.keys import close
+from resource_wireguard.features.rotate.keys import check_keep, close, refuse_running, running
 from resource_wireguard.features.rotate.peers import PRESHARED
 from resource_wireguard.features.rotate.preshared_tables import Standing
 from resource_wireguard.features.rotate.tables import Rotation
@@ -26,6 +26,9 @@ ALONE = "in use here; its agent has not answered"
 OFFERED = "its agent may use it at any time"
 BOTH = "both have it, in use with the next handshake"
 """What an open one has come to, after ASKED; OFFERED is the other end's, and BOTH either's."""
+
+HERE = "in use here"
+"""How one ends that the other end learns of by hand."""
 
 LEASE = 600.0
 """Seconds: so long the other end is told that a key is in use, and may count on an offer."""
@@ -118,6 +121,17 @@ def written(
         fingerprints=("none" if old == NO_PRESHARED_KEY else fingerprint(old), fingerprint(key)),
         keep=keep,
     )
+
+
+def change_here(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, keep: float) -> int:
+    """Change a key in place, whatever the other end has: a live session is not touched."""
+    refuse_running(engine, tunnel.name, peer.name)
+    key = engine.resources.secrets.new_preshared_key()
+    number = written(engine, tunnel, peer, key, check_keep(keep))
+    put_key(engine, tunnel, peer, key)
+    tables.retire(engine.resources, running(engine, tunnel.name, peer.name), HERE, peer.preshared_key)
+    close(engine, tunnel.name, f"preshared key of peer '{peer.name}' changed")
+    return number
 
 
 def end(engine: Engine, found: Open, outcome: str) -> None:

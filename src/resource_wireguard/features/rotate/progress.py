@@ -9,7 +9,7 @@ from resource_wireguard.engine.reconcile import Report
 from resource_wireguard.engine.views import iso_time
 from resource_wireguard.features.rotate import preshared, tables
 from resource_wireguard.features.rotate.keys import TUNNEL
-from resource_wireguard.features.rotate.peers import HERE, PRESHARED, is_wish
+from resource_wireguard.features.rotate.peers import PRESHARED, is_wish
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import SESSION_LIFETIME, Facts
 from resource_wireguard.model.keys import PublicKey, fingerprint
@@ -181,7 +181,7 @@ def next_steps(tunnel: TunnelSpec, rotation: Rotation, peers: Sequence[PeerProgr
 def is_by_hand(rotation: Rotation) -> bool:
     """Whether a person has to bring the new key to the peer: no agent does."""
     if rotation.what == PRESHARED:
-        return rotation.outcome in (HERE, preshared.ALONE)
+        return rotation.outcome in (preshared.HERE, preshared.ALONE)
     return not is_wish(rotation)
 
 

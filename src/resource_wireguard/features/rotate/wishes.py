@@ -8,12 +8,11 @@ from resource_wireguard.engine.engine import Engine
 from resource_wireguard.engine.ports import Store
 from resource_wireguard.errors import NotFound
 from resource_wireguard.features.rotate import guest_tables, peers, tables, wish_tables
-from resource_wireguard.features.rotate.keys import check_keep, check_span, close, refuse_running
+from resource_wireguard.features.rotate.keys import check_span, close, refuse_running
 from resource_wireguard.features.rotate.peers import GRACE_MOST, PEER, is_wish
 from resource_wireguard.features.rotate.schedule import OVERLAP
 from resource_wireguard.features.rotate.tables import Rotation
 from resource_wireguard.host.facts import SESSION_LIFETIME
-from resource_wireguard.model.keys import fingerprint
 from resource_wireguard.model.specs import PeerSpec, TunnelSpec
 
 ASKED, GRANTED = "its agent is asked", "its agent makes the new key"
@@ -59,17 +58,7 @@ def begin(engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, grace: float, keep
     """Ask a peer's agent, in the change that is open; the rotation's number."""
     check_span("a grace", grace, GRACE_MOST, "'--now' does without")
     refuse_running(engine, tunnel.name, peer.name)
-    number = tables.begin(
-        engine.resources,
-        tunnel.name,
-        peer.name,
-        PEER,
-        actor=engine.actor,
-        fingerprints=(fingerprint(peer.public_key), "not known yet"),
-        keys=(peer.public_key, None),
-        grace=grace,
-        keep=check_keep(keep),
-    )
+    number = peers.entered(engine, tunnel, peer, None, grace, keep)
     wish_tables.put_state(engine.resources.store, number, ASKED, engine.resources.clock.now() + ANSWER_WITHIN)
     close(engine, tunnel.name, f"the agent of peer '{peer.name}' is asked for a new key")
     return number

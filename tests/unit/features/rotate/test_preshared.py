@@ -14,7 +14,7 @@ from tests.unit.features.rotate.conftest import Stage
 from tests.unit.worlds import StoppedClock, key_of
 
 from resource_wireguard.errors import ConflictError, NotFound
-from resource_wireguard.features.rotate import exchange, offered, peers, tables
+from resource_wireguard.features.rotate import exchange, offered, tables
 from resource_wireguard.features.rotate.exchange import Telling
 from resource_wireguard.features.rotate.messages import (
     VERSION,
@@ -25,7 +25,7 @@ from resource_wireguard.features.rotate.messages import (
     decode,
     encode,
 )
-from resource_wireguard.features.rotate.preshared import ALONE, BOTH, LEASE, OFFERED, TOLD
+from resource_wireguard.features.rotate.preshared import ALONE, BOTH, HERE, LEASE, OFFERED, TOLD
 from resource_wireguard.features.rotate.trials import COMPLETE, FAILING, NO_HANDSHAKE, SETTLED, TRY_MOST
 from resource_wireguard.features.rotate.wishes import ANSWER_WITHIN, ASKED
 from resource_wireguard.host.state import Peer
@@ -528,7 +528,7 @@ def test_a_peer_without_an_agent_is_as_ever(pair: Pair) -> None:
     pair.a.engine.settle()
     done = pair.a.rotate()
     assert not done["asking"]
-    assert done["rotation"]["outcome"] == peers.HERE
+    assert done["rotation"]["outcome"] == HERE
     assert "'b' needs the new key before it can connect again" in done["notes"]
 
 
@@ -575,7 +575,7 @@ def test_whatever_happens_both_end_with_one_key(steps: list[str]) -> None:
         for end in pair.ends:
             end.begin_anew()
         outcomes = {past["outcome"] for end in pair.ends for past in end.past()}
-        if not outcomes & {ALONE, NO_HANDSHAKE, peers.HERE}:
+        if not outcomes & {ALONE, NO_HANDSHAKE, HERE}:
             for _ in range(100):
                 pair.pass_by(15, every=15)
                 if pair.alive() and not any(end.is_open() for end in pair.ends):
