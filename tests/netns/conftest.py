@@ -1,6 +1,7 @@
 """What the tests of this lane share: a lab and an agent for each module, and its log where a test fails."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.netns.harness import Agent, Lab
@@ -33,6 +34,15 @@ def agent(lab: Lab) -> Iterator[Agent]:
     """An agent of the test's own."""
     with lab.own_agent() as agent:
         yield agent
+
+
+@pytest.fixture
+def phone(sites: tuple[Any, Any]) -> Iterator[None]:
+    """A peer of A that never moves: a rotation is half done till its overlap is over or it is rolled back."""
+    a, _ = sites
+    a.agent.call("peer.add", tunnel=a.tunnel, name="phone")
+    yield
+    a.agent.call("peer.remove", tunnel=a.tunnel, name="phone")
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,13 @@ def agree(a: Site, b: Site) -> bool:
     )
 
 
+def moved(a: Site) -> bool:
+    """Whether the other end has taken up the key that A's rotation has made."""
+    (status,) = a.agent.call("rotate.status", tunnel=a.tunnel)
+    peers = (peer for rotation in status["running"] for peer in rotation["peers"])
+    return any(peer["moved"] for peer in peers if peer["name"] == a.peer)
+
+
 @pytest.mark.parametrize("a_knows_where", [True, False], ids=["both dial", "only B dials"])
 @pytest.mark.parametrize("turning", ["a", "b"])
 def test_the_keys_of_a_tunnel_change_without_losing_a_packet(

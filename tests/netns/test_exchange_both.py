@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.netns.harness import CPUS, Lab, Pinger, Refused, wait_until
-from tests.netns.test_exchange import A_INSIDE, B_INSIDE, Site, agree, introduce
+from tests.netns.test_exchange import A_INSIDE, B_INSIDE, Site, agree, introduce, moved
 
 PER_SECOND = 200
 ROUNDS = 5 if CPUS > 1 else 2
@@ -126,20 +126,6 @@ def test_one_end_asks_the_other_for_the_key_that_it_is_making_already(
         end(a, b)
     assert key(b) != before
     assert len(b.agent.call("rotate.history", tunnel=b.tunnel)) == made + 1
-
-
-@pytest.fixture
-def phone(sites: tuple[Site, Site]) -> Iterator[None]:
-    """A peer of A that never moves: until the overlap is over, A's rotation is half done."""
-    a, _ = sites
-    a.agent.call("peer.add", tunnel=a.tunnel, name="phone")
-    yield
-    a.agent.call("peer.remove", tunnel=a.tunnel, name="phone")
-
-
-def moved(a: Site) -> bool:
-    (running,) = a.agent.call("rotate.status", tunnel=a.tunnel)[0]["running"]
-    return next(peer["moved"] for peer in running["peers"] if peer["name"] == a.peer)
 
 
 def test_one_end_begins_while_the_other_one_is_half_done(sites: tuple[Site, Site], phone: None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.netns.harness import PATIENCE, Agent, Lab, Refused, wait_until
 from tests.netns.mortal import MortalAgent
-from tests.netns.test_exchange import A_INSIDE, Site, agree, introduce
+from tests.netns.test_exchange import A_INSIDE, Site, agree, introduce, moved
 
 ENDS_WITHIN = 3 * PATIENCE
 
@@ -82,20 +82,6 @@ def test_killed_at_any_moment_of_a_rotation(sites: tuple[Site, Site], whose: str
     for number in range(10):
         assert one_life(mortal, 0.3 + number * 0.12, a, b)
         assert len(a.interfaces()) == 1
-
-
-@pytest.fixture
-def phone(sites: tuple[Site, Site]) -> Iterator[None]:
-    """A peer of A that never moves: so a rotation runs until it is rolled back."""
-    a, _ = sites
-    a.agent.call("peer.add", tunnel=a.tunnel, name="phone")
-    yield
-    a.agent.call("peer.remove", tunnel=a.tunnel, name="phone")
-
-
-def moved(a: Site) -> bool:
-    (status,) = a.agent.call("rotate.status", tunnel=a.tunnel)
-    return any(peer["moved"] for rotation in status["running"] for peer in rotation["peers"])
 
 
 @pytest.mark.timeout(600)

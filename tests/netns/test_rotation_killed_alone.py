@@ -95,6 +95,15 @@ class Home:
         self.pings()
         wait_until(lambda: self.agent.is_dead() or self.ended(), what="an end, or a death")
 
+    def completes(self) -> None:
+        """The peer takes the config that is shown, and the rotation comes to its end."""
+        self.assert_whole()
+        self.take_config()
+        assert self.gets_on()
+        wait_until(self.ended, what="the end of the rotation")
+        self.assert_whole()
+        assert self.gets_on()
+
     def assert_whole(self) -> None:
         """Store, kernel and history say the same."""
         shown, running, history = (
@@ -196,12 +205,7 @@ def test_killed_while_the_old_generation_goes(home: Home) -> None:
         before = home.shown()["public_key"]
         home.call("rotate.keys", overlap=3600)
         died = home.one_life(position, home.takes_part)
-        home.assert_whole()
-        home.take_config()
-        assert home.gets_on()
-        wait_until(home.ended, what="the end of the rotation")
-        home.assert_whole()
-        assert home.gets_on()
+        home.completes()
         assert home.shown()["public_key"] != before
         assert home.history()[0]["outcome"] == "complete"
         if not died:
@@ -231,12 +235,7 @@ def test_killed_while_a_peers_key_changes(home: Home) -> None:
             lambda: home.call("rotate.peer", peer="laptop", grace=0.2),
             home.takes_part,
         )
-        home.assert_whole()
-        home.take_config()
-        assert home.gets_on()
-        wait_until(home.ended, what="the end of the rotation")
-        home.assert_whole()
-        assert home.gets_on()
+        home.completes()
         assert home.call("peer.show", name="laptop")["public_key"] != before
         assert home.history()[0]["outcome"] == "complete"
         if not died:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.netns.harness import (
@@ -95,22 +96,31 @@ def end_engine(namespace: Namespace, interface: str, engine: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_killed_engine_is_back_with_all_its_state_while_packets_flow(
-    agent: Agent, lab: Lab, engine: str
-) -> None:
+@contextlib.contextmanager
+def reached(agent: Agent, lab: Lab, engine: str, **peer: Any) -> Iterator[dict]:
+    """A tunnel of the agent's, and a plain peer of it at 10.97.0.2."""
     private, public = key_pair()
     made = agent.make_tunnel(addresses=["10.97.0.1/24"])
     with plain_peer(lab.laptop, plain_site(private, made["public_key"]), engine):
         agent.call(
             "peer.add", tunnel=made["name"], name="site", public_key=public, addresses=["10.97.0.2/32"],
-            endpoint="192.0.2.2:4500", routes=["10.96.0.0/16"], preshared_key="none",
+            endpoint="192.0.2.2:4500", preshared_key="none", **peer,
         )  # fmt: skip
-        with Pinger(lab.server, "10.97.0.2", per_second=50) as ping:
-            before = picture(lab.server, made["interface"])
-            end_engine(lab.server, made["interface"], engine)
-            killed = time.monotonic()
-            wait_until(lambda: ping.answers_since(killed), BACK_WITHIN, "answers after the engine's death")
-            wait_until(lambda: is_as(before, picture(lab.server, made["interface"])), what="all as it was")
+        yield made
+
+
+def test_a_killed_engine_is_back_with_all_its_state_while_packets_flow(
+    agent: Agent, lab: Lab, engine: str
+) -> None:
+    with (
+        reached(agent, lab, engine, routes=["10.96.0.0/16"]) as made,
+        Pinger(lab.server, "10.97.0.2", per_second=50) as ping,
+    ):
+        before = picture(lab.server, made["interface"])
+        end_engine(lab.server, made["interface"], engine)
+        killed = time.monotonic()
+        wait_until(lambda: ping.answers_since(killed), BACK_WITHIN, "answers after the engine's death")
+        wait_until(lambda: is_as(before, picture(lab.server, made["interface"])), what="all as it was")
 
 
 def is_as(before: Picture, now: Picture) -> bool:
@@ -145,13 +155,7 @@ def test_a_device_that_is_deleted_again_and_again_comes_back_each_time(
     agent: Agent, lab: Lab, engine: str
 ) -> None:
     """That is no engine that keeps dying, which would be started ever later."""
-    private, public = key_pair()
-    made = agent.make_tunnel(addresses=["10.97.0.1/24"])
-    with plain_peer(lab.laptop, plain_site(private, made["public_key"]), engine):
-        agent.call(
-            "peer.add", tunnel=made["name"], name="site", public_key=public, addresses=["10.97.0.2/32"],
-            endpoint="192.0.2.2:4500", preshared_key="none",
-        )  # fmt: skip
+    with reached(agent, lab, engine) as made:
         for _ in range(6):
             wait_until(lambda: lab.server.ping("10.97.0.2"), BACK_WITHIN, "an answer by a new device")
             lab.server.ip(f"link delete {made['interface']}")

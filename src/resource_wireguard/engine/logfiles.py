@@ -35,9 +35,12 @@ def cut(path: Path, size_most: int = SIZE_MOST) -> None:
     if not path.exists() or path.stat().st_size <= size_most:
         return
     aside, new = older(path), path.with_name(f"{path.name}.1.new")
-    with path.open("rb") as source, open(new, "wb", opener=_private) as copy:
-        shutil.copyfileobj(source, copy)
-    new.replace(aside)
+    try:
+        with path.open("rb") as source, open(new, "wb", opener=_private) as copy:
+            shutil.copyfileobj(source, copy)
+        new.replace(aside)
+    finally:
+        new.unlink(missing_ok=True)  # half of a copy, on a full disk
     os.truncate(path, 0)
 
 

@@ -37,3 +37,12 @@ def test_a_short_log_and_none_stay_as_they_are(log: Path) -> None:
     log.write_text("short\n")
     cut(log)
     assert os.listdir(log.parent) == ["agent.log"]
+
+
+def test_what_cannot_be_put_aside_stays(log: Path) -> None:
+    log.write_text("long " * 100)
+    older(log).mkdir()
+    with pytest.raises(OSError, match="directory"):
+        cut(log, size_most=100)
+    assert log.read_text() == "long " * 100
+    assert sorted(os.listdir(log.parent)) == ["agent.log", "agent.log.1"]

@@ -110,7 +110,7 @@ def is_wish(rotation: Rotation) -> bool:
 def entered(
     engine: Engine, tunnel: TunnelSpec, peer: PeerSpec, key: PublicKey | None, grace: float, keep: float
 ) -> int:
-    """Enter in the store that a peer's key changes, to one that may not be known yet; the rotation's number."""
+    """Enter that a peer's key changes, to one that may not be known yet; the rotation's number."""
     return tables.begin(
         engine.resources,
         tunnel.name,

@@ -11,8 +11,9 @@ from tests.unit.worlds import key_of
 
 from resource_wireguard.engine.engine import Engine
 from resource_wireguard.errors import HostError
-from resource_wireguard.features.rotate.conversation import converse
-from resource_wireguard.features.rotate.messages import PORT
+from resource_wireguard.features.rotate.conversation import Conversation, Ear, converse
+from resource_wireguard.features.rotate.exchange import Telling
+from resource_wireguard.features.rotate.messages import PORT, VERSION, Heard, encode
 from resource_wireguard.host.state import NetNamespace
 from resource_wireguard.model.specs import Specs
 from resource_wireguard.system.fake import FakeHost
@@ -103,3 +104,60 @@ def test_where_it_may_not_enter_it_says_so_once_and_hears_the_others(
     told = [record.getMessage() for record in caplog.records if "cannot hear" in record.getMessage()]
     assert told == ["cannot hear agents on wg-home: there is no network namespace wg-work of ours"]
     assert set(host.ears) == {INSIDE, OTHER}
+
+
+class Line(asyncio.DatagramTransport):
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+
+    def sendto(self, data: Any, _addr: Any = None) -> None:
+        self.sent.append(data)
+
+
+def test_what_is_said_in_one_tunnel_is_not_answered_in_another(desk: Desk) -> None:
+    """Though both have the same addresses."""
+    far, identity = "10.13.13.2", "0123456789abcdef"
+    home, other = (Ear(name, f"wg-{name}", None, HUB) for name in ("home", "other"))
+
+    async def story() -> bool:
+        conversation, lines = Conversation(desk), {home: Line(), other: Line()}
+        conversation._ears.update(lines)
+        telling = Telling("home", "far", ("wg-home",), HUB, far)
+        asked = asyncio.create_task(conversation._ask(identity, telling, 5))
+        await asyncio.sleep(0)
+        assert [len(lines[ear].sent) for ear in (home, other)] == [1, 0]
+        for ear in (other, home):
+            assert not asked.done()
+            conversation.heard(ear, lines[ear], encode(Heard(VERSION, identity)), (far, PORT))
+            await asyncio.sleep(0)
+        return await asked == Heard(VERSION, identity)
+
+    assert asyncio.run(story())
+
+
+def test_no_socket_is_lost_when_a_talk_is_given_up_that_waits_for_one(desk: Desk, host: FakeHost) -> None:
+    async def story() -> None:
+        conversation, busy = Conversation(desk), asyncio.Event()
+
+        async def ask(work: Callable[[Engine], T]) -> T:
+            await busy.wait()
+            return work(desk.engine)
+
+        desk.ask = ask
+        talk = asyncio.create_task(conversation._open_ears())
+        await asyncio.sleep(0)
+        talk.cancel()
+        busy.set()
+        await asyncio.gather(talk, return_exceptions=True)
+        async with asyncio.timeout(5):
+            while not conversation._ears:
+                await asyncio.sleep(0)
+        assert {ear.interface for ear in conversation._ears} == {"wg-home"}
+        for transport in conversation._ears.values():
+            transport.close()
+
+    asyncio.run(story())
+    assert set(host.ears) == {OUTSIDE}
